@@ -1,0 +1,19 @@
+"""voxcache: embed audio once with every frozen foundation model, then experiment all day from the store."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .store import Store, open_store
+
+__all__ = ["Store", "__version__", "open_store"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used, so that `import voxcache` costs nothing."""
+    if name in {"Store", "open_store"}:
+        from . import store
+
+        return getattr(store, name)
+    raise AttributeError(f"module 'voxcache' has no attribute {name!r}")

@@ -1,0 +1,54 @@
+"""The sentences of `AudioError`. They name the file, never its folder: stores keep them and travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import AudioError
+
+COPY_AGAIN = "Copy it again from its source."
+
+
+def problem(path: Path, expected: str, got: str, then: str) -> AudioError:
+    """Return the error "file: expected X, got Y. Next step."."""
+    return AudioError(f"{path.name}: expected {expected}, got {got}. {then}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a file into an `AudioError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise problem(path, "a file", "none at this path", "Correct the path or restore the file.") from error
+    except IsADirectoryError as error:
+        raise problem(path, "an audio file", "a directory", "Name the files inside it.") from error
+    except PermissionError as error:
+        raise problem(path, "a readable file", "permission denied", "Make it readable for this user.") from error
+    except OSError as error:
+        raise problem(path, "a readable file", f"{error.strerror or type(error).__name__}", COPY_AGAIN) from error
+
+
+def truncated(path: Path, expected: str, got: str) -> AudioError:
+    """Return the error for a file that ends before its header says."""
+    return problem(path, expected, f"{got}: the file is truncated", COPY_AGAIN)
+
+
+def undecodable(path: Path, reasons: str) -> AudioError:
+    """Return the error for content that no decoder takes; says so when it is text."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    got = "text" if _is_text(head) else f"data that cannot be decoded ({reasons})"
+    return problem(path, "audio", got, "Check that the file is what its name says and is whole.")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # a character cut by the end of `head` is still text
+            return False
+        text = head[: error.start].decode("utf-8")
+    return all(character.isprintable() or character in "\r\n\t" for character in text)
