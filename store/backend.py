@@ -29,6 +29,11 @@ class DurableStore(LocalStore):
         self._check_writable()
         await asyncio.to_thread(_write_durably, self.root / key, value)
 
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write one object unless it is there; only the process that holds the writer lock creates objects."""
+        if not await self.exists(key):
+            await self.set(key, value)
+
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write one object whole and wait until the disk has it."""
         self._check_writable()

@@ -10,6 +10,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from . import schema
+from .digest import LEDGER, column_digest
 from .schema import Products, n_units
 
 
@@ -64,16 +65,15 @@ def write_clip_array(
     dtype: str,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole [clip] column, leaving chunks that already hold the same values untouched."""
-    array = ensure_clip_array(
-        group, name, len(values), dtype=dtype, rows=schema.COLUMN_ROWS, attributes=attributes
-    )
-    if attributes and any(array.attrs.get(key) != value for key, value in attributes.items()):
-        array.attrs.update(dict(attributes))
+    """Write a whole [clip] column, leaving chunks that already hold the same values untouched; then its digest."""
+    array = ensure_clip_array(group, name, len(values), dtype=dtype, rows=schema.COLUMN_ROWS)
     for start in range(0, len(values), schema.COLUMN_ROWS):
         window = slice(start, start + schema.COLUMN_ROWS)
         if not _same(array[window], values[window]):
             array[window] = values[window]
+    wanted = {**(attributes or {}), "digest": column_digest(values)}
+    if any(array.attrs.get(key) != value for key, value in wanted.items()):
+        array.attrs.update(wanted)
 
 
 def _same(stored: Any, values: np.ndarray) -> bool:
@@ -104,10 +104,12 @@ def ensure_encoder_arrays(
             dtype="float32",
             fill=float("nan"),
         )
-    done = group.require_group("done")
+    units = (n_units(n_clips, unit_rows),)
+    done, digest = group.require_group("done"), group.require_group("digest")
+    ensure_array(digest, LEDGER, shape=units, chunks=(1,), dims=("unit",), dtype="int64")
     for name in products.names():
-        shape = (n_units(n_clips, unit_rows),)
-        ensure_array(done, name, shape=shape, chunks=(1,), dims=("unit",), dtype="int32")
+        ensure_array(digest, name, shape=units, chunks=(1,), dims=("unit",), dtype="int64")
+        ensure_array(done, name, shape=units, chunks=(1,), dims=("unit",), dtype="int32")
 
 
 def ensure_frame_array(group: zarr.Group, name: str, *, n_frames: int, dim: int, dtype: str) -> zarr.Array[Any]:

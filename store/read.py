@@ -21,7 +21,8 @@ import zarr
 from ..errors import IntegrityError, SchemaError, StoreError, nearest
 from . import schema
 from .backend import DurableStore
-from .schema import ATTRS, FAILED, MISSING, OK, STALE, Products, Role
+from .digest import strings_digest, values_digest
+from .schema import ATTRS, MISSING, OK, STALE, Products, Role
 
 
 @dataclass(frozen=True)
@@ -282,13 +283,15 @@ class EncoderGroup(_Node):
         reason[:held] = self._array("reason")[:held]
         embedded[:held] = self._array("sha256")[:held]
         unit_rows = self.corpus.unit_rows
-        done = self.done(product)
         rows = np.arange(n)
+        done = np.zeros(schema.n_units(n, unit_rows), dtype=np.int32)
+        stored = self.done(product)[: len(done)]
+        done[: len(stored)] = stored
         committed = np.zeros(n, dtype=bool)
         committed[:held] = (rows % unit_rows)[:held] < done[(rows // unit_rows)[:held]]
         status[~committed] = MISSING
         status[(status != MISSING) & (embedded != self.corpus.sha256)] = STALE
-        reason[status != FAILED] = ""
+        reason[(status == MISSING) | (status == STALE)] = ""
         return Ledger(status, reason)
 
     def pooled(self, layer: int = -1) -> np.ndarray:
@@ -326,6 +329,26 @@ class EncoderGroup(_Node):
         for clip, sha, code in zip(self.corpus.clip, self.corpus.sha256, status, strict=True):
             digest.update(f"{clip}\0{sha}\0{code}\n".encode())
         return digest.hexdigest()
+
+    def unit(self, unit: int) -> slice:
+        """Return the rows of a unit."""
+        first = unit * self.corpus.unit_rows
+        return slice(first, first + schema.unit_size(unit, self.corpus.n_clips, self.corpus.unit_rows))
+
+    def ledger_digest(self, unit: int) -> int:
+        """Return the digest of what the ledger now says about a unit."""
+        rows = self.unit(unit)
+        return strings_digest(*(self._array(name)[rows] for name in ("sha256", "status", "reason")))
+
+    def product_digest(self, product: str, unit: int) -> int:
+        """Return the digest of a unit's data as it now stands."""
+        rows = self.unit(unit)
+        if product in {"pooled", "pooled_std"}:
+            return values_digest([np.asarray(self._array(product)[rows])])
+        ok = np.asarray(self._array("status")[rows]) == OK
+        start, length = (np.asarray(self._array(f"frames/{name}")[rows])[ok] for name in ("start", "length"))
+        array = self._array(f"frames/{product}")
+        return values_digest(np.asarray(array[first : first + n]) for first, n in zip(start, length, strict=True))
 
     def _layer(self, layer: int) -> int:
         if not -self.n_layers <= layer < self.n_layers:

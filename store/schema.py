@@ -24,6 +24,8 @@ from ..errors import ConfigError
 
 SCHEMA = 1
 ATTRS = "voxcache"
+UNFINISHED = "unfinished"
+"""Kind of a group whose registration was interrupted: readers pass over it, the next run completes or replaces it."""
 
 MISSING, OK, FAILED, STALE = 0, 1, 2, 3
 STATUS_NAMES = ("missing", "ok", "failed", "stale")

@@ -19,6 +19,7 @@ import zarr
 from ..errors import IntegrityError, KeyMismatch, SchemaError, VoxcacheError
 from . import layout, schema
 from .backend import DurableStore
+from .digest import LEDGER, sealed, values_digest
 from .keys import Key, differences, key_hash
 from .read import Corpus, EncoderGroup, Store, open_root
 from .schema import ATTRS, FAILED, MISSING, STALE, Products, Role, n_units, node_name, unit_size
@@ -86,14 +87,14 @@ def register_clips(
     name = node_name("corpus", name)
     group = store.group.require_group(name)
     attrs = _corpus_attrs(group, name, len(clip), unit_rows, about or {})
-    old = Corpus(group, f"{store.path}/{name}", name)
-    merged = _merge(old if attrs["n_clips"] else None, clip, sha256, n_samples)
+    old = Corpus(group, f"{store.path}/{name}", name) if _kind(group) == "corpus" else None
+    merged = _merge(old, clip, sha256, n_samples)
     layout.write_clip_array(group, "sha256", merged.sha256, dtype="string")
     layout.write_clip_array(group, "n_samples", merged.n_samples, dtype="int64")
     for column in columns:
-        _write_column(group, old if attrs["n_clips"] else None, column, merged)
+        _write_column(group, old, column, merged)
     layout.write_clip_array(group, "clip", merged.clip, dtype="string")
-    attrs["n_clips"] = len(merged.clip)
+    attrs = sealed({**attrs, "kind": "corpus", "n_clips": len(merged.clip)})
     if group.attrs.get(ATTRS) != attrs:
         group.attrs.update({ATTRS: attrs})
     return Corpus(group, f"{store.path}/{name}", name), merged.registered
@@ -103,18 +104,16 @@ def _corpus_attrs(
     group: zarr.Group, name: str, n_clips: int, unit_rows: int | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     existing = dict(cast(dict[str, Any], group.attrs.get(ATTRS, {})))
-    fixed = existing or {
-        "kind": "corpus",
-        "name": name,
-        "unit_rows": unit_rows or schema.default_unit_rows(n_clips),
-        "n_clips": 0,
-    }
-    attrs = {**fixed, **{key: value for key, value in about.items() if key not in fixed or key in existing}}
-    for key in ("kind", "name", "unit_rows", "n_clips"):
-        attrs[key] = fixed[key]
+    rows = existing.get("unit_rows") or unit_rows or schema.default_unit_rows(n_clips)
+    attrs = {**existing, **about, "name": name, "unit_rows": rows}
+    attrs |= {"kind": existing.get("kind", schema.UNFINISHED), "n_clips": existing.get("n_clips", 0)}
     if not existing:
         group.attrs.update({ATTRS: dict(attrs)})
     return attrs
+
+
+def _kind(group: zarr.Group) -> str | None:
+    return cast(dict[str, Any], group.attrs.get(ATTRS, {})).get("kind")
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,13 @@ def register_encoder(
         raise KeyMismatch(f"{path}: the corpus has a label column of that name. Give the encoder another `as:` name.")
     if name in corpus.encoders:
         check_key(corpus, name, key)
-        products = EncoderGroup(cast(zarr.Group, corpus.group[name]), path, name, corpus).products.union(products)
+        products = corpus.encoder(name).products.union(products)
+    elif name in corpus.group:
+        del corpus.group[name]
     group = corpus.group.require_group(name)
-    fixed = {"kind": "encoder", "name": name, "n_layers": n_layers, "dim": dim, "unit_rows": corpus.unit_rows}
-    attrs = {**dict(cast(dict[str, Any], group.attrs.get(ATTRS, {}))), **about, **fixed}
-    attrs |= {"key": dict(key), "key_hash": key_hash(key)}
+    fixed = {"name": name, "n_layers": n_layers, "dim": dim, "unit_rows": corpus.unit_rows}
+    attrs = {"kind": schema.UNFINISHED, **cast(dict[str, Any], group.attrs.get(ATTRS, {})), **about, **fixed}
+    attrs = sealed({**attrs, "key": dict(key), "key_hash": key_hash(key)})
     if group.attrs.get(ATTRS) != attrs:
         group.attrs.update({ATTRS: attrs})
     layout.write_clip_array(group, "clip", corpus.clip, dtype="string")
@@ -199,7 +200,10 @@ def register_encoder(
     writer = EncoderWriter(EncoderGroup(group, path, name, corpus), products)
     if products.frames:
         place_frames(writer.encoder, n_frames, products)
-    return writer
+    if attrs["kind"] != "encoder":
+        group.attrs.update({ATTRS: sealed({**attrs, "kind": "encoder"})})
+        corpus.__dict__.pop("encoders", None)
+    return EncoderWriter(EncoderGroup(group, path, name, corpus), products)
 
 
 def check_key(corpus: Corpus, name: str, key: Key) -> None:
@@ -278,8 +282,16 @@ class EncoderWriter:
         units = rows // corpus.unit_rows
         return {int(unit): rows[units == unit] for unit in np.unique(units)}
 
-    def commit(self, unit: int, rows: np.ndarray, data: UnitData) -> None:
-        """Write the embeddings of `rows`, all of one unit, then their ledger, then the unit's done count."""
+    def reader(self) -> EncoderGroup:
+        """Return a view that sees what has been committed up to now."""
+        return EncoderGroup(self.encoder.group, self.encoder.path, self.encoder.name, self.encoder.corpus)
+
+    def commit(self, unit: int, rows: np.ndarray, data: UnitData, *, final: bool = True) -> None:
+        """Write the embeddings of `rows`, all of one unit, then their ledger, then the unit's digests and done counts.
+
+        `final` is False while more rows of the unit are to come, so that nothing counts as done before all are there.
+        """
+        whole = len(rows) == self._unit(unit).stop - self._unit(unit).start
         self._write("pooled", unit, rows, data.pooled)
         if self.products.std:
             if data.pooled_std is None:
@@ -290,24 +302,51 @@ class EncoderWriter:
         self._write("sha256", unit, rows, self.encoder.corpus.sha256[rows])
         self._write("reason", unit, rows, data.reason)
         self._write("status", unit, rows, data.status)
-        size = unit_size(unit, self.encoder.corpus.n_clips, self.encoder.corpus.unit_rows)
-        for product in self.products.names():
-            self._array(f"done/{product}")[unit] = size
+        if final:
+            for product, number in self._digests(unit, data if whole else None).items():
+                self._array(f"digest/{product}")[unit] = number
+            for product in self.products.names():
+                self._array(f"done/{product}")[unit] = self._unit(unit).stop - self._unit(unit).start
+
+    def forget(self, unit: int, product: str | None = None) -> None:
+        """Count a unit as not done, so that the next run computes it again."""
+        for name in (product,) if product else self.products.names():
+            self._array(f"done/{name}")[unit] = 0
+        if product is None:
+            rows = self._unit(unit)
+            self._array("status")[rows] = np.zeros(rows.stop - rows.start, dtype=np.uint8)
+
+    def _unit(self, unit: int) -> slice:
+        corpus = self.encoder.corpus
+        first = unit * corpus.unit_rows
+        return slice(first, first + unit_size(unit, corpus.n_clips, corpus.unit_rows))
+
+    def _digests(self, unit: int, data: UnitData | None) -> dict[str, int]:
+        """Return the digests of a unit, from memory where all of it is there, else from what was written."""
+        reader = self.reader()
+        digests = {LEDGER: reader.ledger_digest(unit)}
+        if data is None:
+            return digests | {name: reader.product_digest(name, unit) for name in self.products.names()}
+        digests["pooled"] = values_digest([data.pooled])
+        if data.pooled_std is not None and self.products.std:
+            digests["pooled_std"] = values_digest([data.pooled_std])
+        for layer in self.products.frames:
+            dtype = self._array(f"frames/{schema.frame_name(layer)}").dtype
+            blocks = [block.astype(dtype) for block in data.frames[layer] if block is not None]
+            digests[schema.frame_name(layer)] = values_digest(blocks)
+        return digests
 
     def _array(self, name: str) -> Any:
         return self.encoder.group[name]
 
     def _write(self, name: str, unit: int, rows: np.ndarray, values: np.ndarray) -> None:
-        array = self._array(name)
-        corpus = self.encoder.corpus
-        first = unit * corpus.unit_rows
-        size = unit_size(unit, corpus.n_clips, corpus.unit_rows)
-        if len(rows) == size:
-            array[first : first + size] = values
+        array, place = self._array(name), self._unit(unit)
+        if len(rows) == place.stop - place.start:
+            array[place] = values
             return
-        block = np.array(array[first : first + size])
-        block[rows - first] = values
-        array[first : first + size] = block
+        block = np.array(array[place])
+        block[rows - place.start] = values
+        array[place] = block
 
     def _write_frames(self, layer: int, rows: np.ndarray, frames: Sequence[np.ndarray | None]) -> None:
         array = self._array(f"frames/{schema.frame_name(layer)}")

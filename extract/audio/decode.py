@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,8 @@ def inspect(path: Path) -> Source:
     source = header(path)
     if source is None:
         rate_hz, n_frames = 0, 0
-        for rate_hz, block in blocks(path):
-            n_frames += len(block)
+        for block_rate_hz, block in blocks(path):
+            rate_hz, n_frames = block_rate_hz, n_frames + len(block)
         source = _checked(path, Source(rate_hz, n_frames, exact=False))
     return source
 
@@ -108,3 +110,90 @@ def blocks(path: Path) -> Iterator[tuple[int, Mono]]:
     with file, _decoding(path):
         while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
             yield file.samplerate, _downmix(block)
+
+
+def _open_soundfile(path: Path) -> Any:
+    """Return an open `soundfile.SoundFile`, or None if libsndfile does not know the format."""
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a .raw file, which has no header to go by
+        return None
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn libsndfile's errors midway into an `AudioError`; its own text would name the folder."""
+    import soundfile
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        got = f"data that cannot be decoded to its end ({error.error_string.rstrip('.')})"
+        raise problem(path, "whole audio", got, COPY_AGAIN) from error
+
+
+def _av_blocks(path: Path) -> Iterator[tuple[int, Mono]]:
+    import av
+
+    try:
+        # Only local files: a playlist that names addresses or pipes must not be followed.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise undecodable(path, _av_reason(error)) from error
+    n_done = 0
+    with container:
+        try:
+            for rate_hz, block in _av_frames(path, container):
+                n_done += len(block)
+                yield rate_hz, block
+        except (av.FFmpegError, ValueError) as error:
+            if not n_done:
+                raise undecodable(path, _av_reason(error)) from error
+            got = f"data that cannot be decoded after {n_done} samples ({_av_reason(error)})"
+            raise problem(path, "whole audio", got, COPY_AGAIN) from error
+
+
+def _av_frames(path: Path, container: Any) -> Iterator[tuple[int, Mono]]:
+    import av
+
+    if not container.streams.audio:
+        raise problem(path, "an audio track", "a file without one", "Check that the file is what its name says.")
+    stream = container.streams.audio[0]
+    to_float = av.AudioResampler(format="fltp")
+    rate_hz, n_done = 0, 0
+    for frame in chain(container.decode(stream), [None]):
+        for part in to_float.resample(frame) if frame or n_done else ():
+            rate_hz = part.sample_rate
+            n_done += part.samples
+            planes: Mono = part.to_ndarray().astype(np.float32, copy=False)  # [channel, sample]
+            yield rate_hz, _downmix(planes.T)
+    _check_whole(path, container.format.name, stream, n_done, rate_hz)
+
+
+def _check_whole(path: Path, container_format: str, stream: Any, n_done: int, rate_hz: int) -> None:
+    """Raise if a container whose index states the duration gave clearly less: FFmpeg does not mind such files."""
+    if not rate_hz or not stream.duration or not {"mov", "caf"} & set(container_format.split(",")):
+        return
+    stated = round(float(stream.duration * stream.time_base) * rate_hz)
+    if n_done < 0.9 * stated - rate_hz // 4:
+        raise truncated(path, f"{stated} samples", f"{n_done}")
+
+
+def _av_reason(error: Exception) -> str:
+    return f"{getattr(error, 'strerror', None) or type(error).__name__}"
+
+
+def _downmix(block: Mono) -> Mono:
+    """Return the mean over channels: [sample, channel] to [sample], float32."""
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _checked(path: Path, source: Source) -> Source:
+    if not source.n_frames:
+        raise problem(path, "at least one sample", "a file whose audio has zero length", COPY_AGAIN)
+    if source.rate_hz < MIN_RATE_HZ:
+        expected = f"a sample rate of {MIN_RATE_HZ} Hz or more"
+        raise problem(path, expected, f"{source.rate_hz} Hz", "Correct the header or convert the file.")
+    return source

@@ -112,10 +112,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Entry:
-    """A registry entry: the card and a lazy loader. `load(request, card, device)` may import anything."""
+    """A registry entry: the card and a lazy loader. `load(request, card, device)` may import anything.
+
+    `config` is the architecture as JSON-able data, where there is one: a changed architecture must not find the
+    weights hash remembered for the old one.
+    """
 
     card: Card
     load: Callable[[Request, Card, str], Encoder]
+    config: Mapping[str, object] = field(default_factory=dict)
 
 
 class Encoder(abc.ABC):

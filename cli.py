@@ -1,0 +1,179 @@
+"""The `voxcache` command. Exit codes: 0 done, 1 failed, 2 bad input, 3 store, 4 experiment, 5 some clips failed, 130 stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import VoxcacheError
+from .cli_store import app as store_app
+
+if TYPE_CHECKING:
+    from .extract.run import Outcome
+    from .pipeline import Pipeline
+
+app = typer.Typer(
+    name="voxcache",
+    help="Embed audio once with every frozen foundation model, then experiment all day from the store.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(store_app, name="store")
+
+PipelineFile = Annotated[Path, typer.Argument(help="what to do; see `voxcache init` and `voxcache schema`")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print results only")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the outcome as JSON on standard output")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done and what it would take; write nothing")]
+Verify = Annotated[bool, typer.Option("--verify", help="hash every audio file again instead of trusting size and time")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="embed clips again that failed before")]
+Replace = Annotated[
+    list[str] | None, typer.Option("--replace", help="remove this encoder's embeddings first; may be repeated")
+]
+StoreOption = Annotated[str | None, typer.Option("--store", help="use this store instead of the pipeline's")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="experiments trained side by side")]
+
+
+@app.command(epilog="Example:  voxcache run            Example:  voxcache run mine.yaml --dry-run")
+def run(
+    pipeline: PipelineFile = Path("pipeline.yaml"),
+    store: StoreOption = None,
+    device: Device = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run both stages: embed what is missing, train what is missing, write the report."""
+    config = _load(pipeline, store, device)
+    _extract(config, quiet=quiet, dry_run=dry_run)
+    if dry_run and not Path(config.store).exists():
+        typer.echo("train: nothing to plan on yet, the store would be made by extract")
+        return
+    _train(config, quiet=quiet, dry_run=dry_run, workers=1)
+
+
+@app.command(epilog="Example:  voxcache extract mine.yaml --dry-run     Example:  voxcache extract --device cuda:1 --verify")
+def extract(
+    pipeline: PipelineFile = Path("pipeline.yaml"),
+    store: StoreOption = None,
+    device: Device = None,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    retry_failed: RetryFailed = False,
+    replace: Replace = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stage 1: put every clip through every encoder once and keep what comes out. Only what is missing is done."""
+    config = _load(pipeline, store, device)
+    outcomes = _extract(
+        config,
+        quiet=quiet or as_json,
+        dry_run=dry_run,
+        verify=verify,
+        retry_failed=retry_failed,
+        replace=tuple(replace or ()),
+    )
+    if as_json:
+        typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=2))
+
+
+@app.command(epilog="Example:  voxcache train mine.yaml       Example:  voxcache train --store shared.zarr --workers 2")
+def train(
+    pipeline: PipelineFile = Path("pipeline.yaml"),
+    store: StoreOption = None,
+    dry_run: DryRun = False,
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Stage 2: run every head and fusion over the store and write the report. Needs no audio, no encoder, no GPU."""
+    _train(_load(pipeline, store, None), quiet=quiet, dry_run=dry_run, workers=workers)
+
+
+@app.command(epilog="Example:  voxcache encoders      Example:  voxcache encoders hubert-large")
+def encoders(
+    name: Annotated[str | None, typer.Argument(help="show this one in full")] = None, as_json: AsJson = False
+) -> None:
+    """List the encoders, or show one with its licence, layers and bytes per hour of audio."""
+    from .extract.encoders.listing import list_encoders, show_encoder
+
+    typer.echo(show_encoder(name, as_json=as_json) if name else list_encoders(as_json=as_json))
+
+
+@app.command()
+def heads() -> None:
+    """List the heads and fusions of stage 2."""
+    from .train.listing import list_heads
+
+    typer.echo(list_heads())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors that complete and check it."""
+    from .pipeline import schema_json
+
+    typer.echo(schema_json())
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="file to write")] = Path("pipeline.yaml")) -> None:
+    """Write a pipeline file to start from: the one that `voxcache run` demonstrates with, offline."""
+    if path.exists():
+        raise VoxcacheError(f"{path}: exists already. Nothing was written; name another file.")
+    path.write_text((Path(__file__).parent / "pipeline.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"wrote {path}; next: voxcache run {path}")
+
+
+def _load(path: Path, store: str | None, device: str | None) -> Pipeline:
+    from .pipeline import load_pipeline
+
+    config = load_pipeline(path)
+    if store is not None:
+        config = config.model_copy(update={"store": store})
+    if device is not None:
+        config = config.model_copy(update={"extract": config.extract.model_copy(update={"device": device})})
+    return config
+
+
+def _extract(config: Pipeline, *, quiet: bool, dry_run: bool, **options: Any) -> list[Outcome]:
+    from .extract.progress import Reporter
+    from .extract.run import extract as run_extract
+    from .extract.summary import print_estimates, print_outcomes
+
+    report = Reporter(quiet=quiet)
+    if dry_run:
+        print_estimates(config, report)
+        return []
+    outcomes = run_extract(config, report, **options)
+    print_outcomes(outcomes, report)
+    return outcomes
+
+
+def _train(config: Pipeline, *, quiet: bool, dry_run: bool, workers: int) -> None:
+    from .store import open_store
+    from .train.run import run as run_train
+
+    run_train(
+        config.train, open_store(config.store), config.results_dir, quiet=quiet, dry_run=dry_run, workers=workers
+    )
+
+
+def main() -> None:
+    """Run the command; errors become one clear text and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        app(standalone_mode=True)
+    except VoxcacheError as error:
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        print(f"error: {error}{notes}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped. What is finished is kept; run the same command to go on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,200 @@
+"""What is known of each audio file on this machine, so that an unchanged one is not read again.
+
+A SQLite table in the user's cache folder, keyed by path and trusted while size, modification time and decoders are the
+same. It is an aid only: deleting it costs one reading of the files, and where it cannot be written the scan goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import astuple, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ...errors import AudioError
+from .clip import n_clip_samples
+from .decode import Source, inspect
+from .identity import cache_dir, clip_hash, content_hash
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called as progress(files read, files to read) from the scanning thread."""
+
+BATCH = 500
+"""Rows per transaction and per look-up; SQLite's default limit is 999 variables."""
+
+_TABLE = """CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, decoders TEXT,
+sha256 TEXT, rate_hz INTEGER, n_frames INTEGER, error TEXT) WITHOUT ROWID"""
+
+
+class ClipLike(Protocol):
+    """What a scan needs of a clip: a file and, for a part of it, the bounds in seconds."""
+
+    @property
+    def path(self) -> Path:
+        """The audio file."""
+
+    @property
+    def start_s(self) -> float | None:
+        """Where the part begins; None for the file's beginning."""
+
+    @property
+    def end_s(self) -> float | None:
+        """Where the part ends; None for the file's end."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan found for one clip.
+
+    Attributes:
+        sha256: of the file's bytes (and the bounds, for a part of a file); "" if the file could not be read.
+        n_samples: at 16 kHz; 0 where `error` is given.
+        error: why the clip cannot be used, or None.
+    """
+
+    sha256: str
+    n_samples: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One row: a file as it was when it was read. `error` "" means none."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    decoders: str
+    sha256: str
+    rate_hz: int
+    n_frames: int
+    error: str
+
+
+class FileIndex:
+    """Hashes and lengths of files, remembered between runs. Several processes may use one index at once.
+
+    Args:
+        path: the SQLite file; by default "files-1.sqlite" in the user's cache folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_dir() / "files-1.sqlite"
+
+    def scan(
+        self,
+        sources: Sequence[ClipLike],
+        *,
+        verify: bool = False,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Scanned]:
+        """Return what is known of every clip, in the order given, reading only files that changed.
+
+        Args:
+            sources: the clips; a file that holds several of them is read once.
+            verify: read every file, whatever its size and time say.
+            workers: threads that read files.
+            progress: told after each file read.
+        """
+        paths = [os.path.abspath(source.path) for source in sources]
+        entries = {} if verify else self._unchanged(dict.fromkeys(paths))
+        missing = [path for path in dict.fromkeys(paths) if path not in entries]
+        for entry in self._read(missing, workers or min(8, os.cpu_count() or 1), progress):
+            entries[entry.path] = entry
+        return [_scanned(entries[path], source) for path, source in zip(paths, sources, strict=True)]
+
+    def _unchanged(self, paths: Iterable[str]) -> dict[str, _Entry]:
+        known = self._use(lambda db: dict(_select(db, paths))) or {}
+        return {path: entry for path, entry in known.items() if _identity(path) == astuple(entry)[1:4]}
+
+    def _read(self, paths: Sequence[str], workers: int, progress: Progress | None) -> Iterator[_Entry]:
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(paths), BATCH):
+                batch = []
+                for entry in pool.map(_examine, paths[start : start + BATCH]):
+                    batch.append(entry)
+                    if progress:
+                        progress(start + len(batch), len(paths))
+                self._keep(batch)
+                yield from batch
+
+    def _keep(self, entries: Sequence[_Entry]) -> None:
+        rows = [astuple(entry) for entry in entries if entry.sha256]
+        self._use(lambda db: db.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?)", rows))
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Return what `work` gives in one transaction, or None, with a warning, where the index cannot be used."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=60)) as db, db:
+                db.execute(_TABLE)
+                return work(db)
+        except (sqlite3.Error, OSError) as error:
+            warnings.warn(
+                f"file index {self.path}: expected a writable SQLite file, got: {error}. Going on without it; "
+                f"delete it, or set VOXCACHE_CACHE to another folder.",
+                stacklevel=2,
+            )
+            return None
+
+
+def _select(db: sqlite3.Connection, paths: Iterable[str]) -> Iterator[tuple[str, _Entry]]:
+    remaining = iter(paths)
+    while some := list(islice(remaining, BATCH)):
+        marks = ",".join("?" * len(some))
+        for row in db.execute(f"SELECT * FROM files WHERE path IN ({marks})", some):
+            yield row[0], _Entry(*row)
+
+
+def _identity(path: str) -> tuple[int, int, str] | None:
+    """Return what must be the same for a row to hold, or None if the file is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, _decoders()
+
+
+@cache
+def _decoders() -> str:
+    """Return the decoders' versions: another one may decode a lossy file to another length."""
+    return ", ".join(f"{name} {_version(name)}" for name in ("soundfile", "av"))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _examine(path: str) -> _Entry:
+    size, mtime_ns, decoders = _identity(path) or (0, 0, "")  # before reading: a later change then shows
+    sha256, source, reason = "", Source(0, 0, exact=False), ""
+    try:
+        sha256 = content_hash(Path(path))
+        source = inspect(Path(path))
+    except AudioError as error:
+        reason = str(error)
+    return _Entry(path, size, mtime_ns, decoders, sha256, source.rate_hz, source.n_frames, reason)
+
+
+def _scanned(entry: _Entry, clip: ClipLike) -> Scanned:
+    sha256 = clip_hash(entry.sha256, clip.start_s, clip.end_s) if entry.sha256 else ""
+    if entry.error:
+        return Scanned(sha256, 0, entry.error)
+    source = Source(entry.rate_hz, entry.n_frames, exact=False)
+    try:
+        return Scanned(sha256, n_clip_samples(source, clip.path.name, clip.start_s, clip.end_s))
+    except AudioError as error:
+        return Scanned(sha256, 0, str(error))

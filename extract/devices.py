@@ -1,0 +1,57 @@
+"""Which device encoders run on, and how much audio fits in one batch there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from .encoders.base import SAMPLE_RATE_HZ, Card
+
+CPU_BATCH_S = 10.0
+CUDA_BATCH_S = 320.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device by name, with words for people."""
+
+    name: str
+    words: str
+
+    @property
+    def decode_workers(self) -> int:
+        """Threads that read audio ahead of the encoders."""
+        return min(8, os.cpu_count() or 1)
+
+    def describe(self) -> str:
+        """Return the device in words."""
+        return self.words
+
+    def budget_samples(self, card: Card, batch_s: float | None) -> int:
+        """Return padded samples a batch: what was asked for, else what suits the device."""
+        default = CUDA_BATCH_S if self.name.startswith("cuda") else CPU_BATCH_S
+        return int((batch_s or default) * SAMPLE_RATE_HZ)
+
+
+def choose_device(wanted: str) -> Device:
+    """Return the device called `wanted`; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    import torch
+
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cpu":
+        return Device("cpu", f"cpu, {torch.get_num_threads()} threads")
+    if not wanted.startswith("cuda"):
+        raise ConfigError(f"$.extract.device: expected auto, cpu, cuda or cuda:N, got {wanted!r}.")
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"$.extract.device: {wanted} asked for, {torch.cuda.device_count()} CUDA devices found. Use `device: cpu`, "
+            f"or install a torch built for this machine's driver."
+        )
+    return Device(f"cuda:{index}", f"{wanted} ({torch.cuda.get_device_name(index)})")

@@ -1,0 +1,54 @@
+"""Runs wav2vec 2.0, HuBERT, WavLM, UniSpeech(-SAT) and data2vec-audio: transformers' own models, exact in any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from .base import Card, Dtype, Emit, Encoder, Request
+from .checkpoints import Loaded, load_transformers
+from .listening import Listener
+from .speech_padding import Padding, make_exact
+from .wavlm_attention import fuse_attention
+
+EXTRACTOR = "speech-1"
+"""Part of the cache key; raise it when a change here changes numbers."""
+
+
+def load_speech(
+    request: Request, card: Card, device: str, *, config: Mapping[str, object], folder: str | None = None
+) -> SpeechEncoder:
+    """Load a wav2vec-type encoder; see `load_transformers` for `config` and `folder`."""
+    loaded = load_transformers(request, card, config, folder=folder)
+    return SpeechEncoder(loaded, card=card, device=device, dtype=request.dtype)
+
+
+class SpeechEncoder(Encoder):
+    """A transformers speech model whose layers are emitted as they come out.
+
+    Layer 0 is the input to the first block, layer k the output of block k, the last what the model returns: after the
+    final norm where `do_stable_layer_norm` puts one.
+    """
+
+    def __init__(self, loaded: Loaded, *, card: Card, device: str, dtype: Dtype) -> None:
+        self.card = card
+        self.device = device
+        self.dtype = dtype
+        self.weights_sha256 = loaded.sha256
+        self.weights_origin = loaded.origin
+        self.preprocessing = {"extractor": EXTRACTOR, "normalise": card.normalise}
+        self._padding = Padding(card.frame)
+        self._model: Any = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        make_exact(self._model, self._padding)
+        if card.family == "wavlm":
+            fuse_attention(self._model)
+        self._listener = Listener(self._model.encoder.layers)
+
+    def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
+        """Run a batch; see `Encoder.encode`."""
+        waves = waves[:, : max(n_samples)].to(getattr(torch, self.dtype))
+        with torch.inference_mode(), self._listener.to(emit), self._padding.of(waves, n_samples) as mask:
+            emit(self.card.n_layers - 1, self._model(waves, attention_mask=mask).last_hidden_state)
+

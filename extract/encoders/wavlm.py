@@ -1,0 +1,52 @@
+"""WavLM (Chen et al. 2022)."""
+
+from __future__ import annotations
+
+from .base import Entry
+from .speech_cards import (
+    BASE,
+    GIGASPEECH,
+    LARGE_STABLE,
+    LIBRI_LIGHT,
+    LIBRISPEECH,
+    VOXPOPULI,
+    Config,
+    speech_entry,
+)
+
+WAVLM = "Chen et al., WavLM: Large-Scale Self-Supervised Pre-Training for Full Stack Speech Processing, JSTSP 2022"
+LICENCE = "cc-by-sa-3.0"
+
+OWN: Config = {"model_type": "wavlm", "num_buckets": 320, "max_bucket_distance": 800}
+BASE_CONFIG: Config = {**BASE, **OWN}
+LARGE_CONFIG: Config = {**LARGE_STABLE, **OWN, "conv_bias": False}
+
+ENTRIES: dict[str, Entry] = {
+    "wavlm-base": speech_entry(
+        "wavlm-base",
+        BASE_CONFIG,
+        source="microsoft/wavlm-base",
+        normalise=False,
+        licence=LICENCE,
+        citation=WAVLM,
+        pretraining=(LIBRISPEECH,),
+    ),
+    "wavlm-base-plus": speech_entry(
+        "wavlm-base-plus",
+        BASE_CONFIG,
+        source="microsoft/wavlm-base-plus",
+        normalise=False,
+        licence=LICENCE,
+        citation=WAVLM,
+        pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+    ),
+    "wavlm-large": speech_entry(
+        "wavlm-large",
+        LARGE_CONFIG,
+        source="microsoft/wavlm-large",
+        normalise=True,
+        licence=LICENCE,
+        citation=WAVLM,
+        pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+    ),
+}

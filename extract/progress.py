@@ -1,0 +1,141 @@
+"""What a run says while it works: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+PLAIN_EVERY_S = 10.0
+
+Counter = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass
+class Speed:
+    """Seconds spent and audio carried by one encoder, to say how long the rest will take."""
+
+    audio_s: float = 0.0
+    busy_s: float = 0.0
+
+    @property
+    def realtime(self) -> float:
+        """Seconds of audio a second."""
+        return self.audio_s / self.busy_s if self.busy_s else 0.0
+
+
+@dataclass
+class Work:
+    """Audio seconds and clips to do per encoder, done so far, and when the run began."""
+
+    todo_s: dict[str, float]
+    todo_clips: int
+    done_s: dict[str, float] = field(default_factory=dict)
+    done_clips: int = 0
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def left_s(self) -> float | None:
+        """Return the seconds that are left at the speed measured so far; None before anything was measured."""
+        known = [speed for speed in self.speeds.values() if speed.busy_s]
+        if not known:
+            return None
+        mean_cost = sum(speed.busy_s for speed in known) / sum(speed.audio_s for speed in known)
+        left = 0.0
+        for name, total in self.todo_s.items():
+            speed = self.speeds.get(name)
+            cost = speed.busy_s / speed.audio_s if speed and speed.audio_s else mean_cost
+            left += max(total - self.done_s.get(name, 0.0), 0.0) * cost
+        return left
+
+    def line(self) -> str:
+        """Return clips/s, audio hours an hour and time left, in words."""
+        elapsed = max(time.monotonic() - self.began, 1e-9)
+        clips, audio = self.done_clips / elapsed, sum(self.done_s.values()) / elapsed
+        left = self.left_s()
+        rest = "measuring" if left is None else f"{duration(left)} left"
+        return f"{clips:.1f} clips/s, {audio:.1f} audio-hours/hour, {rest}"
+
+
+class Reporter:
+    """Where a run's progress and remarks go."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line."""
+        if not self.quiet:
+            self.console.print(text, style=style, markup=False, highlight=False)
+
+    @contextmanager
+    def counting(self, what: str, unit: str) -> Iterator[Counter]:
+        """Show a simple count; yields a function to call with (done, total)."""
+        with self._bar(what, unit) as (progress, task):
+            last = time.monotonic()
+
+            def count(done: int, total: int) -> None:
+                nonlocal last
+                if progress is not None:
+                    progress.update(task, completed=done, total=total)
+                elif time.monotonic() - last > PLAIN_EVERY_S:
+                    last = time.monotonic()
+                    self.say(f"{what}: {done} of {total} {unit}")
+
+            yield count
+
+    @contextmanager
+    def working(self, work: Work) -> Iterator[Callable[[str], None]]:
+        """Show a run's progress; yields a function to call with the encoder at work after each step."""
+        with self._bar("embedding", "") as (progress, task):
+            last = time.monotonic()
+
+            def step(now: str) -> None:
+                nonlocal last
+                done = sum(work.done_s.values())
+                if progress is not None:
+                    progress.update(
+                        task, completed=round(done), total=round(sum(work.todo_s.values())), what=f"embedding {now}", rate=work.line()
+                    )
+                elif time.monotonic() - last > PLAIN_EVERY_S:
+                    last = time.monotonic()
+                    share = done / max(sum(work.todo_s.values()), 1e-9)
+                    self.say(f"embedding {now}: {share:.0%}, {work.line()}")
+
+            yield step
+
+    @contextmanager
+    def _bar(self, what: str, unit: str) -> Iterator[tuple[Progress | None, int]]:
+        if self.quiet or not self.console.is_terminal:
+            yield None, 0
+            return
+        columns = (TextColumn("{task.fields[what]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield progress, progress.add_task(what, what=what, rate=unit, total=None)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def size(n_bytes: float) -> str:
+    """Return bytes as people say them: 1.2 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+

@@ -1,0 +1,275 @@
+"""Writing then reading is identity; what is missing, stale or failed is known by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_store import KEY, Made, fill, register, register_corpus
+
+from voxcache.errors import ConfigError, KeyMismatch, SchemaError, StoreBusy, StoreError
+from voxcache.store import Products, create_store, drop, open_store
+from voxcache.store.backend import DurableStore, writer_lock
+from voxcache.store.schema import node_name
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    n=st.integers(1, 14),
+    unit_rows=st.integers(1, 6),
+    layers=st.integers(1, 3),
+    std=st.booleans(),
+    frames=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_write_then_read_is_identity(
+    tmp_path_factory: pytest.TempPathFactory, n: int, unit_rows: int, layers: int, std: bool, frames: bool, seed: int
+) -> None:
+    """Whatever is committed is read back, bit for bit, for any shape of corpus and any set of products."""
+    path = tmp_path_factory.mktemp("store") / "s.zarr"
+    made = Made(n=n, unit_rows=unit_rows, layers=layers, seed=seed)
+    fill(register(path, made, Products(std=std, frames=(layers - 1,) if frames else ())), made)
+    encoder = open_store(path).corpus("corpus").encoder("made")
+    expected = np.stack([made.pooled(row) for row in range(n)])
+    np.testing.assert_array_equal(encoder.pooled_all(), expected)
+    for layer in range(layers):
+        np.testing.assert_array_equal(encoder.pooled(layer), expected[:, layer])
+    if std:
+        np.testing.assert_array_equal(encoder.pooled_std(-1), expected[:, -1] * 2)
+    if frames:
+        rows = [row for row in range(n) if row not in made.failed]
+        for row, got in zip(rows, encoder.frames(-1).read(rows), strict=True):
+            np.testing.assert_array_equal(got, made.frames(row))
+
+
+def test_the_ledger_names_every_clip(tmp_path: Path) -> None:
+    """Committed clips are ok or failed with a reason, clips of units not yet committed are missing."""
+    made = Made()
+    writer = register(tmp_path / "s.zarr", made)
+    rows = writer.todo()[0]
+    writer.commit(0, rows, made.unit(rows, writer.products))
+    ledger = open_store(tmp_path / "s.zarr").corpus("corpus").encoder("made").ledger()
+    assert ledger.counts() == {"missing": 7, "ok": 3, "failed": 1, "stale": 0}
+    assert list(ledger.reason[:4]) == ["", "", "made to fail", ""]
+
+
+def test_labels_come_back_as_they_were_given(tmp_path: Path) -> None:
+    """Class columns are strings, targets are floats, each with its role."""
+    register_corpus(tmp_path / "s.zarr", Made())
+    columns = open_store(tmp_path / "s.zarr").corpus("corpus").columns
+    assert columns["label"].role == "class"
+    assert list(columns["label"].values[:4]) == ["class 0", "class 1", "class 2", "class 0"]
+    np.testing.assert_array_equal(columns["arousal"].values, np.arange(11) / 7)
+
+
+def test_new_clips_are_added_without_touching_full_units(tmp_path: Path) -> None:
+    """Growing a corpus rewrites no shard of a unit that was full, and embeds only the new clips."""
+    path = tmp_path / "s.zarr"
+    small = Made(n=10)
+    fill(register(path, small), small)
+    pooled = path / "corpus" / "made" / "pooled" / "c"
+    before = {file: file.stat().st_mtime_ns for file in pooled.rglob("*") if file.is_file()}
+    large = Made(n=13)
+    writer = register(path, large)
+    assert fill(writer, large) == 3
+    encoder = open_store(path).corpus("corpus").encoder("made")
+    np.testing.assert_array_equal(encoder.pooled_all(), np.stack([large.pooled(row) for row in range(13)]))
+    untouched = [file for file, time in before.items() if file.stat().st_mtime_ns == time]
+    assert sorted(file.relative_to(pooled).parts[0] for file in untouched) == ["0", "1"]
+
+
+def test_frames_added_later_leave_pooled_values_alone(tmp_path: Path) -> None:
+    """Asking for a layer's frames of a finished encoder embeds again and ends with both products for every clip."""
+    path = tmp_path / "s.zarr"
+    made = Made()
+    fill(register(path, made), made)
+    assert fill(register(path, made, Products(frames=(1,))), made) == made.n
+    encoder = open_store(path).corpus("corpus").encoder("made")
+    assert encoder.frame_layers == (1,)
+    np.testing.assert_array_equal(encoder.pooled_all(), np.stack([made.pooled(row) for row in range(made.n)]))
+    np.testing.assert_array_equal(encoder.frames(1).read([5])[0], made.frames(5))
+
+
+def test_changed_audio_makes_its_rows_stale(tmp_path: Path) -> None:
+    """A clip whose content hash changes is reported, read as missing, and is the only one embedded again."""
+    path = tmp_path / "s.zarr"
+    made = Made()
+    fill(register(path, made), made)
+
+    class Changed(Made):
+        @property
+        def hashes(self) -> list[str]:
+            return [*super().hashes[:5], "f" * 64, *super().hashes[6:]]
+
+    changed = Changed()
+    _, registered = register_corpus(path, changed)
+    assert registered.changed == ("clip-005.wav",)
+    encoder = open_store(path).corpus("corpus").encoder("made")
+    assert encoder.ledger().counts()["stale"] == 1
+    assert np.isnan(encoder.pooled(0)[5]).all()
+    assert fill(register(path, changed), changed) == 1
+
+
+def test_another_key_is_refused_by_field(tmp_path: Path) -> None:
+    """Embeddings made from other weights or at another precision are never reused, and the message says which differ."""
+    register(tmp_path / "s.zarr", Made())
+    with pytest.raises(KeyMismatch, match=r"dtype: float32 in the store, bfloat16 now; weights: aaaaaaaaaaaa… in the store"):
+        register(tmp_path / "s.zarr", Made(), key={"weights": "b" * 64, "dtype": "bfloat16"})
+
+
+def test_content_hash_follows_content(tmp_path: Path) -> None:
+    """The hash that results are keyed by changes with clips and status, and not with time or place."""
+    made = Made()
+    hashes = []
+    for name, n in (("a.zarr", 11), ("b.zarr", 11), ("c.zarr", 10)):
+        made = Made(n=n)
+        fill(register(tmp_path / name, made), made)
+        hashes.append(open_store(tmp_path / name).corpus("corpus").encoder("made").content_hash())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("fail_at", range(0, 60, 1))
+def test_any_write_may_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
+    """Stopping after any single write leaves a store that opens and that a second run completes to the same bytes."""
+    made, products = Made(n=7, failed=(1,)), Products(std=True, frames=(2,))
+    whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
+    fill(register(whole, made, products), made)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="pulled the plug"):
+        _fail_after(patch, fail_at)
+        fill(register(broken, made, products), made)
+        pytest.skip("fewer writes than that")
+    if broken.exists() and any(broken.iterdir()):
+        _readable(broken)
+    fill(register(broken, made, products), made)
+    assert _contents(broken) == _contents(whole)
+
+
+def _fail_after(patch: pytest.MonkeyPatch, n: int) -> None:
+    real_set, count = DurableStore.set, iter(range(10_000))
+
+    async def failing(self: DurableStore, key: str, value: object) -> None:
+        if next(count) >= n:
+            raise OSError("pulled the plug")
+        await real_set(self, key, value)  # type: ignore[arg-type]
+
+    patch.setattr(DurableStore, "set", failing)
+
+
+def _readable(path: Path) -> None:
+    store = open_store(path)
+    for corpus in store.corpora:
+        for encoder in store.corpus(corpus).encoders:
+            held = store.corpus(corpus).encoder(encoder)
+            ok = held.ledger().ok
+            assert not np.isnan(held.pooled_all()[ok]).any()
+            assert not np.isnan(held.pooled_std()[held.ledger("pooled_std").ok]).any()
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """Every object of a store but the root's attributes, which carry its identity."""
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files if file != path / "zarr.json"}
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    """While one process holds the store, another is told who holds it."""
+    code = f"from voxcache.store.backend import writer_lock; from pathlib import Path; writer_lock(Path({str(tmp_path / 's.zarr')!r})).__enter__()"
+    with writer_lock(tmp_path / "s.zarr"):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "StoreBusy" in second.stderr
+    assert "another process is writing to it (pid" in second.stderr
+    with writer_lock(tmp_path / "s.zarr"):
+        pass
+    assert issubclass(StoreBusy, StoreError)
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc", "a\nb", "", ".hidden", "x" * 200, "c:\\x"])
+def test_names_cannot_leave_the_store(name: str) -> None:
+    """Names that are paths, control characters or too long are refused."""
+    with pytest.raises(ConfigError, match="Rename it"):
+        node_name("corpus", name)
+
+
+def test_hub_ids_become_one_element() -> None:
+    """A hub id is a legal name, its slash written as two dashes."""
+    assert node_name("encoder", "facebook/wav2vec2-base") == "facebook--wav2vec2-base"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "not found"),
+        (lambda p: p.mkdir(), "expected a Zarr v3 group, got a folder"),
+        (lambda p: p.write_text("hello"), "got a file"),
+        (lambda p: (p.mkdir(), (p / "zarr.json").write_text("{")), "expected a Zarr v3 group"),
+        (lambda p: _zarr_root(p, {}), "not a voxcache store"),
+        (lambda p: _zarr_root(p, {"voxcache": {"schema": 99, "created_by": "voxcache 9"}}), "got 99. It was written by voxcache 9"),
+    ],
+)
+def test_what_is_no_store_is_refused_with_a_sentence(tmp_path: Path, make: object, message: str) -> None:
+    """A missing path, a file, a folder, broken JSON, a foreign Zarr group and a newer schema each get their own message."""
+    path = tmp_path / "s.zarr"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(SchemaError, match=message):
+        open_store(path)
+
+
+def _zarr_root(path: Path, attributes: dict[str, object]) -> None:
+    import zarr
+
+    zarr.create_group(str(path), attributes=attributes)
+
+
+def test_a_folder_that_is_no_store_is_not_written_to(tmp_path: Path) -> None:
+    """Creating a store over someone's folder is refused and leaves it as it was."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(SchemaError):
+        create_store(tmp_path / "photos")
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+
+
+def test_dropping_removes_one_encoder_only(tmp_path: Path) -> None:
+    """After a drop the encoder is gone and its corpus is still there."""
+    made = Made()
+    writer = register(tmp_path / "s.zarr", made)
+    drop(writer.encoder.corpus.group, tmp_path / "s.zarr", "made")
+    corpus = open_store(tmp_path / "s.zarr").corpus("corpus")
+    assert corpus.encoders == ()
+    assert corpus.n_clips == made.n
+
+
+def test_plain_zarr_and_xarray_read_it(tmp_path: Path) -> None:
+    """A process that cannot import voxcache reads values, ids and layers with zarr and xarray."""
+    made = Made(failed=())
+    fill(register(tmp_path / "s.zarr", made), made)
+    np.save(tmp_path / "expected.npy", np.stack([made.pooled(row) for row in range(made.n)]))
+    code = f"""
+import sys; sys.modules["voxcache"] = None
+import numpy as np, xarray, zarr
+expected = np.load({str(tmp_path / "expected.npy")!r})
+np.testing.assert_array_equal(zarr.open_group({str(tmp_path / "s.zarr")!r}, mode="r")["corpus/made/pooled"][:], expected)
+ds = xarray.open_zarr({str(tmp_path / "s.zarr")!r}, group="corpus/made", consolidated=False)
+np.testing.assert_array_equal(ds.pooled.sel(clip="clip-004.wav", layer=2).values, expected[4, 2])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_store_needs_no_torch() -> None:
+    """Importing and using the store works where torch, pandas and h5py cannot be imported."""
+    code = "import sys\nfor m in ('torch','pandas','h5py','scipy','sklearn'): sys.modules[m] = None\nimport voxcache.store, voxcache.cli_store"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_key_fields_are_kept_in_the_clear(tmp_path: Path) -> None:
+    """The key is stored field by field, so that a reader can see what the numbers were made from."""
+    assert register(tmp_path / "s.zarr", Made()).encoder.key == KEY
+    assert dataclasses.is_dataclass(Products())

@@ -1,0 +1,124 @@
+"""The `train:` section of pipeline.yaml: one frozen model a section; every default stands here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, field_validator
+
+Layer = Literal["last", "all", "weighted"] | int
+Statistics = Literal["mean", "mean+std"]
+Names = Literal["all"] | tuple[str, ...]
+
+
+class Section(BaseModel):
+    """A section of the file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(Section):
+    """How clips are divided into folds."""
+
+    kind: Literal["kfold", "predefined", "logo"] = Field(
+        "kfold", description="stratified k-fold; the corpus' own split column; leave one group out"
+    )
+    folds: int = Field(5, ge=2, description="number of folds of a k-fold")
+    group: str = Field(
+        "auto", description="column whose values never stand in two folds; auto: where there is one; none: ignore groups"
+    )
+    seed: NonNegativeInt = Field(0, description="decides which clip goes to which fold; the same for every experiment")
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: Any) -> Any:
+        return "none" if value is None or value is False else value
+
+
+class InputsConfig(Section):
+    """What of an encoder's embeddings a head is given."""
+
+    layer: Layer = Field("last", description="last, a layer number, all (each in turn) or weighted (learned weights)")
+    statistics: Statistics = Field("mean", description="over a clip's frames")
+
+
+class ArchitectureConfig(BaseModel):
+    """A head or fusion by name, and whatever options differ from its defaults."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options as written; checked against the architecture when the grid is planned."""
+        return self.model_extra or {}
+
+
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Chosen = Annotated[ArchitectureConfig, BeforeValidator(_by_name)]
+
+
+class FusionConfig(Section):
+    """Which encoders are fused, and how."""
+
+    methods: tuple[Chosen, ...] = Field(
+        (ArchitectureConfig(name="concat"), ArchitectureConfig(name="reno")), description="fusions by name"
+    )
+    pairs: Literal["all"] | tuple[tuple[str, ...], ...] = Field(
+        "all", description="all pairs of encoders, or lists of two or more encoders"
+    )
+
+
+class Training(Section):
+    """How a network is trained. The defaults are the paper's (RENO, section IV-A) except where marked ours."""
+
+    epochs: PositiveInt = 20
+    batch: PositiveInt = 32
+    lr: PositiveFloat = 1e-3
+    patience: PositiveInt = Field(5, description="epochs without a better inner loss before stopping (ours)")
+    warmup_steps: NonNegativeInt = Field(0, description="steps over which the learning rate rises to lr")
+    weight_decay: NonNegativeFloat = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    inner: float = Field(0.2, gt=0, lt=1, description="share of the training clips that early stopping watches (ours)")
+
+
+PRESETS: dict[str, Training] = {
+    "reno": Training(),
+    "voc2vec": Training(epochs=50, batch=16, warmup_steps=500),
+    "emotion-share": Training(batch=128, lr=1e-4),
+}
+
+
+class TrainConfig(Section):
+    """The whole section. `train: {}` runs the heads of RENO on every corpus and encoder of the store."""
+
+    corpora: Names = Field("all", description="corpora of the store")
+    encoders: Names = Field("all", description="encoders of the store")
+    target: str = Field("label", description="the column to predict")
+    split: SplitConfig = SplitConfig()
+    inputs: InputsConfig = InputsConfig()
+    heads: tuple[Chosen, ...] = (ArchitectureConfig(name="fcn"), ArchitectureConfig(name="cnn"))
+    fusion: FusionConfig | None = None
+    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
+    preset: Literal["reno", "voc2vec", "emotion-share"] = "reno"
+    training: Training = Field(Training(), description="what differs from the preset")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("expected seeds that differ from each other")
+        return seeds
+
+    @property
+    def resolved_training(self) -> Training:
+        """The preset with what `training:` states laid over it."""
+        stated = {name: getattr(self.training, name) for name in self.training.model_fields_set}
+        return PRESETS[self.preset].model_copy(update=stated)
