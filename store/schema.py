@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,13 @@ class Products:
         """Return the names under which `done/` counts them."""
         pooled = ("pooled", "pooled_std") if self.std else ("pooled",)
         return pooled + tuple(frame_name(layer) for layer in self.frames)
+
+    @staticmethod
+    def from_names(names: Iterable[str], frames_dtype: FrameDtype = "float16") -> Products:
+        """Return the products of which `names` is the list."""
+        names = tuple(names)
+        layers = tuple(sorted(int(name.removeprefix("layer_")) for name in names if name.startswith("layer_")))
+        return Products("pooled_std" in names, layers, frames_dtype)
 
     def union(self, other: Products) -> Products:
         """Return all products of both; the frames' dtype is that of `other`, where it has frames."""

@@ -7,17 +7,22 @@ without values).
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import zarr
+from zarr.core.buffer.core import default_buffer_prototype
+from zarr.core.sync import sync
 
 from .digest import LEDGER, attributes_digest, column_digest
 from .keys import key_hash
+from .layout import ArraySpec, encoder_specs
 from .read import Corpus, EncoderGroup, Store
-from .schema import ATTRS, CORPUS_ARRAYS, FAILED, OK, n_units
+from .schema import ATTRS, CORPUS_ARRAYS, FAILED, MISSING, OK, Products, n_units
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ def verify(store: Store, *, progress: Progress | None = None) -> list[Damage]:
     Args:
         progress: told (units read, units to read).
     """
-    damage = _attributes(store.group, store.path, None) if "digest" in store.attrs else []
+    damage = _attributes(store.group, store.path, None)
     total = sum(
         n_units(store.corpus(c).n_clips, store.corpus(c).unit_rows) * len(store.corpus(c).encoders) for c in store.corpora
     )
     read = 0
+    for name in sorted({*store.attrs.get("corpora", ())} - {*store.corpora}):
+        damage.append(Damage(name, None, "group", None, "is not there, though the store lists it"))
     for name in store.corpora:
         corpus = store.corpus(name)
         damage += [*_attributes(corpus.group, name, None), *_columns(corpus)]
@@ -73,7 +80,9 @@ def _attributes(group: zarr.Group, corpus: str, encoder: str | None) -> list[Dam
 
 
 def _columns(corpus: Corpus) -> Iterator[Damage]:
-    names = sorted({*CORPUS_ARRAYS, *(name for name, _ in corpus.group.arrays())})
+    names = sorted({*CORPUS_ARRAYS, *corpus.attrs.get("columns", ())})
+    for encoder in sorted({*corpus.attrs.get("encoders", ())} - {*corpus.encoders}):
+        yield Damage(corpus.name, encoder, "group", None, "is not there, though the corpus lists it")
     for name in names:
         problem = _column_problem(corpus.group, name, corpus.n_clips)
         if problem:
@@ -98,26 +107,55 @@ def _encoder_columns(encoder: EncoderGroup) -> Iterator[Damage]:
     yield from _attributes(encoder.group, *place)
     if key_hash(encoder.key) != encoder.key_hash:
         yield Damage(*place, "attributes", None, "key and key_hash do not belong together")
-    names = ["clip", *(f"frames/{name}" for name in ("start", "length") if encoder.frame_layers)]
+    names = ["clip", "layer", *(f"frames/{name}" for name in ("start", "length") if encoder.frame_layers)]
     for name in names:
-        problem = _column_problem(encoder.group, name, encoder.corpus.n_clips)
-        if problem:
+        if problem := _column_problem(encoder.group, name, encoder.corpus.n_clips):
             yield Damage(*place, name, None, problem)
-    if not list(_shapes(encoder)):
-        return
-    yield from (Damage(*place, name, None, problem) for name, problem in _shapes(encoder))
-
-
-def _shapes(encoder: EncoderGroup) -> Iterator[tuple[str, str]]:
-    wanted = (encoder.corpus.n_clips, encoder.n_layers, encoder.dim)
-    for name in ("pooled", "pooled_std") if encoder.has_std else ("pooled",):
+    groups = [name for name in ("done", "digest", "frames") if name != "frames" or _kept(encoder).frames]
+    for name in (*groups, *(spec.name for spec in _specs(encoder))):
+        if problem := _document_problem(encoder.group, name):
+            yield Damage(*place, name, None, problem)
+    for spec in _specs(encoder):
         try:
-            shape = tuple(cast(Any, encoder.group[name]).shape)
-        except KeyError:
-            yield name, "is not there"
-            continue
-        if shape != wanted:
-            yield name, f"expected shape {list(wanted)}, got {list(shape)}"
+            yield from (Damage(*place, spec.name, None, problem) for problem in spec.differences(encoder.group))
+        except Exception as error:
+            yield Damage(*place, spec.name, None, _reading(error))
+
+
+def _document_problem(group: zarr.Group, name: str) -> str | None:
+    """Return what is wrong with a node's zarr.json: it has to say what zarr would write for what it read."""
+    try:
+        node = group[name]
+        prototype = default_buffer_prototype()
+        raw = sync((node.store_path / "zarr.json").get(prototype))
+        written = node.metadata.to_buffer_dict(prototype)["zarr.json"]
+        same = json.loads(raw.to_bytes()) == json.loads(written.to_bytes()) if raw is not None else False
+    except Exception as error:
+        return _reading(error)
+    return None if same else "its zarr.json was edited"
+
+
+def _kept(encoder: EncoderGroup) -> Products:
+    return Products.from_names(encoder.attrs["products"], encoder.products.frames_dtype)
+
+
+def _specs(encoder: EncoderGroup) -> list[ArraySpec]:
+    kept = _kept(encoder)
+    return encoder_specs(
+        n_clips=encoder.corpus.n_clips,
+        unit_rows=encoder.corpus.unit_rows,
+        n_layers=encoder.n_layers,
+        dim=encoder.dim,
+        products=kept,
+        n_frames=_frames_end(encoder),
+    )
+
+
+def _frames_end(encoder: EncoderGroup) -> int:
+    if not encoder.frame_layers:
+        return 0
+    start, length = (np.asarray(cast(Any, encoder.group[f"frames/{name}"])[:]) for name in ("start", "length"))
+    return int((start + length).max(initial=0))
 
 
 def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
@@ -133,6 +171,7 @@ def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
         yield damage("done", _reading(error))
         return
     committed = [product for product, rows_done in done.items() if rows_done == rows.stop - rows.start]
+    yield from _uncommitted(encoder, unit, done, damage)
     if not committed:
         return
     for product in (LEDGER, *committed):
@@ -141,6 +180,21 @@ def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
             yield damage("sha256, status, reason" if product == LEDGER else product, problem)
         elif product.startswith("pooled"):
             yield from (damage(product, problem) for problem in _ledger_problems(encoder, product, unit))
+
+
+def _uncommitted(
+    encoder: EncoderGroup, unit: int, done: dict[str, int], damage: Callable[[str, str], Damage]
+) -> Iterator[Damage]:
+    """Yield products whose done count is gone although their digest, written just before it, is there."""
+    for product, rows_done in done.items():
+        if rows_done == 0:
+            with contextlib.suppress(Exception):
+                if int(cast(Any, encoder.group[f"digest/{product}"])[unit]) and _all_committed(encoder, unit):
+                    yield damage(f"done/{product}", "not counted as done, though its data was written")
+
+
+def _all_committed(encoder: EncoderGroup, unit: int) -> bool:
+    return bool((np.asarray(cast(Any, encoder.group["status"])[encoder.unit(unit)]) != MISSING).all())
 
 
 def _digest_problem(encoder: EncoderGroup, product: str, unit: int) -> str | None:

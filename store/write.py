@@ -17,10 +17,11 @@ import numpy as np
 import zarr
 
 from ..errors import IntegrityError, KeyMismatch, SchemaError, VoxcacheError
-from . import layout, schema
+from . import schema
 from .backend import DurableStore
 from .digest import LEDGER, sealed, values_digest
 from .keys import Key, differences, key_hash
+from .layout import clip_spec, encoder_specs, frame_specs, layer_spec, update_attributes, write_column
 from .read import Corpus, EncoderGroup, Store, open_root
 from .schema import ATTRS, FAILED, MISSING, STALE, Products, Role, n_units, node_name, unit_size
 
@@ -36,8 +37,8 @@ def create_store(path: str | Path) -> Store:
         return Store(open_root(path, writable=True), str(path))
     from .. import __version__
 
-    about = {"schema": schema.SCHEMA, "uuid": uuid.uuid4().hex, "created_by": f"voxcache {__version__}"}
-    root = zarr.create_group(DurableStore(path), attributes={ATTRS: about}, overwrite=False)
+    about = {"kind": "store", "schema": schema.SCHEMA, "uuid": uuid.uuid4().hex, "created_by": f"voxcache {__version__}"}
+    root = zarr.create_group(DurableStore(path), attributes={ATTRS: sealed(about)}, overwrite=False)
     return Store(root, str(path))
 
 
@@ -86,34 +87,29 @@ def register_clips(
     """
     name = node_name("corpus", name)
     group = store.group.require_group(name)
-    attrs = _corpus_attrs(group, name, len(clip), unit_rows, about or {})
-    old = Corpus(group, f"{store.path}/{name}", name) if _kind(group) == "corpus" else None
+    held = _about(group)
+    old = Corpus(group, f"{store.path}/{name}", name) if held.get("kind") == "corpus" else None
+    rows = held.get("unit_rows") or unit_rows or schema.default_unit_rows(len(clip))
+    update_attributes(group, {"kind": held.get("kind", schema.UNFINISHED), "name": name, "unit_rows": rows})
     merged = _merge(old, clip, sha256, n_samples)
-    layout.write_clip_array(group, "sha256", merged.sha256, dtype="string")
-    layout.write_clip_array(group, "n_samples", merged.n_samples, dtype="int64")
-    for column in columns:
-        _write_column(group, old, column, merged)
-    layout.write_clip_array(group, "clip", merged.clip, dtype="string")
-    attrs = sealed({**attrs, "kind": "corpus", "n_clips": len(merged.clip)})
-    if group.attrs.get(ATTRS) != attrs:
-        group.attrs.update({ATTRS: attrs})
+    write_column(group, clip_spec("sha256", len(merged.clip), "string"), merged.sha256)
+    write_column(group, clip_spec("n_samples", len(merged.clip), "int64"), merged.n_samples)
+    kept = {*held.get("columns", ()), *(_write_column(group, old, column, merged) for column in columns)}
+    write_column(group, clip_spec("clip", len(merged.clip), "string"), merged.clip)
+    finished = {"kind": "corpus", "n_clips": len(merged.clip), "columns": sorted(kept)}
+    update_attributes(group, {**(about or {}), **finished})
+    _list_in(store.group, "corpora", name)
+    store.__dict__.pop("corpora", None)
     return Corpus(group, f"{store.path}/{name}", name), merged.registered
 
 
-def _corpus_attrs(
-    group: zarr.Group, name: str, n_clips: int, unit_rows: int | None, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    existing = dict(cast(dict[str, Any], group.attrs.get(ATTRS, {})))
-    rows = existing.get("unit_rows") or unit_rows or schema.default_unit_rows(n_clips)
-    attrs = {**existing, **about, "name": name, "unit_rows": rows}
-    attrs |= {"kind": existing.get("kind", schema.UNFINISHED), "n_clips": existing.get("n_clips", 0)}
-    if not existing:
-        group.attrs.update({ATTRS: dict(attrs)})
-    return attrs
+def _about(group: zarr.Group) -> dict[str, Any]:
+    return dict(cast(dict[str, Any], group.attrs.get(ATTRS, {})))
 
 
-def _kind(group: zarr.Group) -> str | None:
-    return cast(dict[str, Any], group.attrs.get(ATTRS, {})).get("kind")
+def _list_in(group: zarr.Group, inventory: str, name: str) -> None:
+    """Add a finished member to its parent's inventory, by which verification notices that one is gone."""
+    update_attributes(group, {inventory: sorted({*_about(group).get(inventory, ()), name})})
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def _merge(old: Corpus | None, clip: Sequence[str], sha256: Sequence[str], n_sam
     return _Merged(ids, hashes, samples, Registered(rows, tuple(new), tuple(changed), unlisted))
 
 
-def _write_column(group: zarr.Group, old: Corpus | None, column: ColumnData, merged: _Merged) -> None:
+def _write_column(group: zarr.Group, old: Corpus | None, column: ColumnData, merged: _Merged) -> str:
     name = node_name("column", column.name)
     if name in schema.CORPUS_ARRAYS:
         name = f"{name}_"
@@ -153,7 +149,8 @@ def _write_column(group: zarr.Group, old: Corpus | None, column: ColumnData, mer
     about = {"role": column.role, "description": column.description}
     if name in group and (cast(Any, group[name]).dtype.kind == "f") != number:
         del group[name]
-    layout.write_clip_array(group, name, values, dtype="float64" if number else "string", attributes=about)
+    write_column(group, clip_spec(name, len(values), "float64" if number else "string"), values, about)
+    return name
 
 
 def register_encoder(
@@ -189,20 +186,25 @@ def register_encoder(
         del corpus.group[name]
     group = corpus.group.require_group(name)
     fixed = {"name": name, "n_layers": n_layers, "dim": dim, "unit_rows": corpus.unit_rows}
-    attrs = {"kind": schema.UNFINISHED, **cast(dict[str, Any], group.attrs.get(ATTRS, {})), **about, **fixed}
-    attrs = sealed({**attrs, "key": dict(key), "key_hash": key_hash(key)})
-    if group.attrs.get(ATTRS) != attrs:
-        group.attrs.update({ATTRS: attrs})
-    layout.write_clip_array(group, "clip", corpus.clip, dtype="string")
-    layout.ensure_encoder_arrays(
-        group, n_clips=corpus.n_clips, unit_rows=corpus.unit_rows, n_layers=n_layers, dim=dim, products=products
-    )
-    writer = EncoderWriter(EncoderGroup(group, path, name, corpus), products)
+    fixed |= {"key": dict(key), "key_hash": key_hash(key)}
+    kind = _about(group).get("kind", schema.UNFINISHED)
+    update_attributes(group, {**about, **fixed, "kind": kind, "products": list(products.names())})
+    write_column(group, clip_spec("clip", corpus.n_clips, "string"), corpus.clip)
+    write_column(group, layer_spec(n_layers), np.arange(n_layers))
     if products.frames:
-        place_frames(writer.encoder, n_frames, products)
-    if attrs["kind"] != "encoder":
-        group.attrs.update({ATTRS: sealed({**attrs, "kind": "encoder"})})
-        corpus.__dict__.pop("encoders", None)
+        place_frames(EncoderGroup(group, path, name, corpus), n_frames, products)
+    for spec in encoder_specs(
+        n_clips=corpus.n_clips,
+        unit_rows=corpus.unit_rows,
+        n_layers=n_layers,
+        dim=dim,
+        products=products,
+        n_frames=_frames_end(group),
+    ):
+        spec.ensure(group)
+    update_attributes(group, {"kind": "encoder"})
+    _list_in(corpus.group, "encoders", name)
+    corpus.__dict__.pop("encoders", None)
     return EncoderWriter(EncoderGroup(group, path, name, corpus), products)
 
 
@@ -219,12 +221,10 @@ def check_key(corpus: Corpus, name: str, key: Key) -> None:
 
 def place_frames(encoder: EncoderGroup, n_frames: np.ndarray, products: Products) -> None:
     """Give every clip without a place (or with one of another length) room for its frames, units on shard boundaries."""
-    corpus = encoder.corpus
-    group = encoder.group.require_group("frames")
-    start = layout.ensure_clip_array(group, "start", corpus.n_clips, dtype="int64", rows=schema.COLUMN_ROWS)
-    length = layout.ensure_clip_array(group, "length", corpus.n_clips, dtype="int64", rows=schema.COLUMN_ROWS)
-    starts, lengths = np.asarray(start[:]), np.asarray(length[:])
+    corpus, group = encoder.corpus, encoder.group
     end = _frames_end(group)
+    specs = frame_specs(corpus.n_clips, end, encoder.dim, products)
+    starts, lengths = (np.asarray(spec.ensure(group)[:]) for spec in specs[:2])
     for unit in range(n_units(corpus.n_clips, corpus.unit_rows)):
         rows = np.arange(unit * corpus.unit_rows, min((unit + 1) * corpus.unit_rows, corpus.n_clips))
         rows = rows[lengths[rows] != n_frames[rows]]
@@ -233,16 +233,17 @@ def place_frames(encoder: EncoderGroup, n_frames: np.ndarray, products: Products
         starts[rows] = end + np.concatenate([[0], np.cumsum(n_frames[rows])[:-1]])
         lengths[rows] = n_frames[rows]
         end += -(-int(n_frames[rows].sum()) // schema.FRAMES_SHARD) * schema.FRAMES_SHARD
-    for layer in products.frames:
-        layout.ensure_frame_array(
-            group, schema.frame_name(layer), n_frames=end, dim=encoder.dim, dtype=products.frames_dtype
-        )
-    layout.write_clip_array(group, "start", starts, dtype="int64")
-    layout.write_clip_array(group, "length", lengths, dtype="int64")
+    for spec in frame_specs(corpus.n_clips, end, encoder.dim, products)[2:]:
+        spec.ensure(group)
+    write_column(group, specs[0], starts)
+    write_column(group, specs[1], lengths)
 
 
 def _frames_end(group: zarr.Group) -> int:
-    return max((int(array.shape[0]) for name, array in group.arrays() if name.startswith("layer_")), default=0)
+    if "frames" not in group:
+        return 0
+    arrays = cast(zarr.Group, group["frames"]).arrays()
+    return max((int(array.shape[0]) for name, array in arrays if name.startswith("layer_")), default=0)
 
 
 @dataclass(frozen=True)
@@ -383,6 +384,8 @@ def drop(parent: zarr.Group, store_path: str | Path, name: str) -> None:
     path = Path(store_path) / parent.path / name
     if not path.is_dir():
         raise SchemaError(f"{path.name}: not in {parent.path or store_path}. Nothing was removed.")
+    inventory = "encoders" if _about(parent).get("kind") == "corpus" else "corpora"
+    update_attributes(parent, {inventory: [kept for kept in _about(parent).get(inventory, ()) if kept != name]})
     trash = path.with_name(f".{name}.{uuid.uuid4().hex}.dropped")
     try:
         path.rename(trash)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import BeforeValidator, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 Layer = Literal["last", "all", "weighted"] | int
 Statistics = Literal["mean", "mean+std"]
@@ -83,6 +92,7 @@ class Training(Section):
     lr: PositiveFloat = 1e-3
     patience: PositiveInt = Field(5, description="epochs without a better inner loss before stopping (ours)")
     warmup_steps: NonNegativeInt = Field(0, description="steps over which the learning rate rises to lr")
+    decay: Literal["none", "linear"] = Field("none", description="of the learning rate after the warm-up, to 0 at the end")
     weight_decay: NonNegativeFloat = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     inner: float = Field(0.2, gt=0, lt=1, description="share of the training clips that early stopping watches (ours)")
@@ -90,7 +100,7 @@ class Training(Section):
 
 PRESETS: dict[str, Training] = {
     "reno": Training(),
-    "voc2vec": Training(epochs=50, batch=16, warmup_steps=500),
+    "voc2vec": Training(epochs=50, batch=16, lr=1e-4, warmup_steps=500, decay="linear"),
     "emotion-share": Training(batch=128, lr=1e-4),
 }
 

@@ -34,7 +34,8 @@ class AcousticEncoder(Encoder):
         self.dtype = "float32"
         self._mel = MelSpectrogram(SAMPLE_RATE_HZ, center=False, **MEL).to(device)
         is_mfcc = card.name == "mfcc"
-        self._dct = create_dct(N_MFCC, int(MEL["n_mels"]), "ortho").to(device) if is_mfcc else None  # [mel, coefficient]
+        dct = create_dct(N_MFCC, int(MEL["n_mels"]), "ortho")  # [mel, coefficient]
+        self._dct = dct.to(device) if is_mfcc else None
         self.weights_sha256 = state_sha256({} if self._dct is None else {"dct": self._dct})
         self.weights_origin = "none"
         self.preprocessing = {"extractor": EXTRACTOR, "log": "log(mel + float32 eps)", **MEL}

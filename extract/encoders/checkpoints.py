@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError, EncoderError
 from .base import Card, Request
+from .config_json import read_json, shape_of
 from .weights import read_state, refuse_misfit, seeded, state_sha256
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig
 
 OFF: Mapping[str, float | bool] = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0,
                                    "mask_feature_prob": 0.0}  # fmt: skip
@@ -37,11 +38,13 @@ HEADS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in evaluation mode, float32, on the CPU; the hash of its tensors; where they came from, in words."""
+    """A transformers model in evaluation mode, float32, on the CPU; the hash of its tensors; where they came from."""
 
-    model: PreTrainedModel
+    model: Any
     sha256: str
     origin: str
+    normalise: bool | None = None
+    """What the repository's own preprocessor_config.json says of the waveform; None where it says nothing."""
 
 
 def load_transformers(
@@ -96,9 +99,10 @@ def to_config(config: Mapping[str, object]) -> PretrainedConfig:
     return AutoConfig.for_model(str(config["model_type"]), **{**rest, **_off(str(config["model_type"]))})
 
 
-def build(config: PretrainedConfig) -> PreTrainedModel:
+def build(config: PretrainedConfig) -> Any:
     """Build the encoder of a configuration."""
-    return _model_class(config).from_config(config) if config.model_type != "whisper" else _model_class(config)(config)
+    model_class = _model_class(config)
+    return model_class(config) if config.model_type == "whisper" else model_class.from_config(config)
 
 
 def _off(model_type: str) -> dict[str, Any]:
@@ -140,7 +144,8 @@ def _pretrained(where: str, revision: str | None, card: Card, origin: str) -> Lo
         resized=[str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"]],
     )
     commit = getattr(config, "_commit_hash", None)
-    return _loaded(model, f"{origin}@{commit}" if commit else origin)
+    extractor = read_json(where, "preprocessor_config.json", revision) or {}
+    return _loaded(model, f"{origin}@{commit}" if commit else origin, extractor.get("do_normalize"))
 
 
 def _renamed(model_type: str) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def _from_file(file: Path, card: Card, config: Mapping[str, object]) -> Loaded:
     return _loaded(model, f"local:{file.name}")
 
 
-def _as_named_here(state: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Any]:
+def _as_named_here(state: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """Drop the prefix of the class a file was saved from, and take weight norm by its present names."""
     prefix = "(model\\.)?encoder" if model.config.model_type == "whisper" else re.escape(model.base_model_prefix)
     renamed = {re.sub(rf"^{prefix}\.", "", key): value for key, value in state.items()}
@@ -182,8 +187,6 @@ def _as_named_here(state: Mapping[str, Any], model: PreTrainedModel) -> dict[str
 
 def check_config(card: Card, config: PretrainedConfig) -> None:
     """Refuse a configuration whose layers have another number or size than the card promised to the store."""
-    from .anything import shape_of
-
     dim, n_layers = shape_of(config.to_dict())
     if (dim, n_layers) != (card.dim, card.n_layers):
         raise CheckpointError(
@@ -192,7 +195,7 @@ def check_config(card: Card, config: PretrainedConfig) -> None:
         )
 
 
-def _loaded(model: PreTrainedModel, origin: str) -> Loaded:
+def _loaded(model: Any, origin: str, normalise: object = None) -> Loaded:
     model.eval()
     model.requires_grad_(False)
-    return Loaded(model, state_sha256(model.state_dict()), origin)
+    return Loaded(model, state_sha256(model.state_dict()), origin, normalise if isinstance(normalise, bool) else None)

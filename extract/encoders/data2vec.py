@@ -35,6 +35,7 @@ ENTRIES: dict[str, Entry] = {
         "data2vec-audio-large",
         LARGE_CONFIG,
         source="facebook/data2vec-audio-large",
+        revision="8aebfda61f5749e532f5577d176072ea38a6b349",
         normalise=True,
         licence="apache-2.0",
         citation=DATA2VEC,

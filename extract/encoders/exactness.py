@@ -1,4 +1,4 @@
-"""How far two ways of computing the same embedding are apart: alone or in a batch, ours or the reference, float or half.
+"""How far apart two ways to compute the same embedding are: alone or in a batch, ours or theirs, float32 or half.
 
 Used by the tests, by `voxcache store verify --re-embed` and by the report on reduced precision.
 """

@@ -41,7 +41,7 @@ def _weights(request: Request, card: Card) -> dict[str, object]:
 
 
 def files_of(path: Path) -> list[list[str | int]]:
-    """Return [name, bytes, modification time in ns] of a file, or of each file of a folder; empty if it is not there."""
+    """Return [name, bytes, modification time in ns] of a file or of each file in a folder; empty if it is not there."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     stats = [(file, file.stat()) for file in files]
     return [[file.relative_to(path.parent).as_posix(), stat.st_size, stat.st_mtime_ns] for file, stat in stats]

@@ -20,8 +20,9 @@ def load_generic(
     """Load a model and its feature extractor from `where`, a hub id or a folder."""
     from transformers import AutoFeatureExtractor
 
+    factory: Any = AutoFeatureExtractor
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(where, revision=request.revision)
+        extractor = factory.from_pretrained(where, revision=request.revision)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{card.name}: expected a feature extractor beside the model, got none that can be read "
@@ -46,7 +47,7 @@ class GenericEncoder(Encoder):
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
         self._extractor = extractor
-        self._model: Any = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
         self.preprocessing = {"extractor": EXTRACTOR, "features": type(extractor).__name__}
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:

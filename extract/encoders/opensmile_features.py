@@ -115,10 +115,10 @@ def opensmile_entry(name: str, feature_set: str, level: str, dim: int, citation:
     return Entry(card, load, {"feature_set": feature_set, "level": level})
 
 
-_SETS = (
+_SETS: tuple[tuple[str, str, str, int, str], ...] = (
     ("opensmile-egemaps", "eGeMAPSv02", "Functionals", 88, EGEMAPS),
     ("opensmile-compare", "ComParE_2016", "Functionals", 6373, COMPARE),
     ("opensmile-egemaps-lld", "eGeMAPSv02", "LowLevelDescriptors", 25, EGEMAPS),
     ("opensmile-compare-lld", "ComParE_2016", "LowLevelDescriptors", 65, COMPARE),
 )
-ENTRIES: dict[str, Entry] = {name: opensmile_entry(name, *rest) for name, *rest in _SETS}
+ENTRIES: dict[str, Entry] = {facts[0]: opensmile_entry(*facts) for facts in _SETS}

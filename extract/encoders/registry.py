@@ -12,7 +12,16 @@ from .fingerprints import fingerprint_of
 
 ENCODERS: Registry[Entry] = Registry("encoder", group="voxcache.encoders")
 
-FAMILIES = ("acoustic", "opensmile_features", "wav2vec2", "hubert", "wavlm", "unispeech_sat", "data2vec", "whisper")  # fmt: skip
+FAMILIES = (
+    "acoustic",
+    "opensmile_features",
+    "wav2vec2",
+    "hubert",
+    "wavlm",
+    "unispeech_sat",
+    "data2vec",
+    "whisper",
+)
 for _family in FAMILIES:
     for _name, _entry in import_module(f".{_family}", __package__).ENTRIES.items():
         ENCODERS.register(_name, _entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -33,14 +33,14 @@ class SpeechEncoder(Encoder):
     """
 
     def __init__(self, loaded: Loaded, *, card: Card, device: str, dtype: Dtype) -> None:
-        self.card = card
+        self.card = card if loaded.normalise is None else replace(card, normalise=loaded.normalise)
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
-        self.preprocessing = {"extractor": EXTRACTOR, "normalise": card.normalise}
+        self.preprocessing = {"extractor": EXTRACTOR, "normalise": self.card.normalise}
         self._padding = Padding(card.frame)
-        self._model: Any = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
         make_exact(self._model, self._padding)
         if card.family == "wavlm":
             fuse_attention(self._model)
@@ -51,4 +51,3 @@ class SpeechEncoder(Encoder):
         waves = waves[:, : max(n_samples)].to(getattr(torch, self.dtype))
         with torch.inference_mode(), self._listener.to(emit), self._padding.of(waves, n_samples) as mask:
             emit(self.card.n_layers - 1, self._model(waves, attention_mask=mask).last_hidden_state)
-

@@ -1,4 +1,4 @@
-"""What makes wav2vec-type models independent of padding: the three places where padding would reach a clip's own frames.
+"""What makes wav2vec-type models independent of padding: three places where it would reach a clip's own frames.
 
 Group norm over time (first convolution of the base models), positional convolutions that follow another operation, and
 attention keys. Attention is masked by transformers itself once it is given the sample mask; the other two are here.
@@ -57,8 +57,12 @@ class ValidGroupNorm(nn.Module):
         """Normalise [clip, channel, frame]; frames past a clip's own come out as zeros or finite numbers."""
         lengths = self.padding.first_conv_frames
         if lengths is None:
-            return self.norm(states)
+            return self._whole(states)
         return self._at_once(states, lengths) if states.is_cuda else self._one_by_one(states, lengths)
+
+    def _whole(self, states: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.norm(states)
+        return out
 
     def _one_by_one(self, states: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         out = torch.zeros_like(states)

@@ -14,17 +14,20 @@ from .speech_cards import (
     speech_entry,
 )
 
-UNISPEECH_SAT = "Chen et al., UniSpeech-SAT: Universal Speech Representation Learning with Speaker Aware Pre-Training, ICASSP 2022"  # noqa: E501
+UNISPEECH_SAT = (
+    "Chen et al., UniSpeech-SAT: Universal Speech Representation Learning with Speaker Aware Pre-Training, ICASSP 2022"
+)
 LICENCE = "cc-by-sa-3.0"
 
 BASE_CONFIG: Config = {**BASE, "model_type": "unispeech-sat"}
-LARGE_CONFIG: Config = {**LARGE_STABLE, "model_type": "unispeech-sat"}
+LARGE_CONFIG: Config = {**LARGE_STABLE, "model_type": "unispeech-sat", "conv_bias": False}
 
 ENTRIES: dict[str, Entry] = {
     "unispeech-sat-base": speech_entry(
         "unispeech-sat-base",
         BASE_CONFIG,
         source="microsoft/unispeech-sat-base",
+        revision="ca010627e5d232d9179ebdcd615eaa02cea382ed",
         normalise=True,
         licence=LICENCE,
         citation=UNISPEECH_SAT,
@@ -34,6 +37,7 @@ ENTRIES: dict[str, Entry] = {
         "unispeech-sat-base-plus",
         BASE_CONFIG,
         source="microsoft/unispeech-sat-base-plus",
+        revision="7dadb0a206aab8a34bf0af9c5bed3403c4fd8a0c",
         normalise=True,
         licence=LICENCE,
         citation=UNISPEECH_SAT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .base import Entry
 from .speech_cards import BASE, LARGE_SIZES, LARGE_STABLE, LIBRI_LIGHT, LIBRISPEECH, Config, speech_entry
 
-WAV2VEC2 = "Baevski et al., wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations, NeurIPS 2020"
+WAV2VEC2 = "Baevski et al., wav2vec 2.0: Self-Supervised Learning of Speech Representations, NeurIPS 2020"
 MMS = "Pratap et al., Scaling Speech Technology to 1,000+ Languages, JMLR 2024"
 ARCH = "La Quatra et al., Benchmarking Representations for Speech, Music, and Acoustic Events, ICASSP Workshops 2024"
 VOC2VEC = "Koudounas et al., voc2vec: A Foundation Model for Non-Verbal Vocalization, ICASSP 2025"
@@ -52,6 +52,7 @@ ENTRIES: dict[str, Entry] = {
         "wav2vec2-large-lv60",
         STABLE_CONFIG,
         source="facebook/wav2vec2-large-lv60",
+        revision="0cde644b64dac88d8416bec1c92a4099b850ba0b",
         normalise=True,
         licence="apache-2.0",
         citation=WAV2VEC2,
@@ -61,6 +62,7 @@ ENTRIES: dict[str, Entry] = {
         "mms-300m",
         STABLE_CONFIG,
         source="facebook/mms-300m",
+        revision="4ee317ce793c53dbc041fc4376c7558292dd38dc",
         normalise=True,
         licence="cc-by-nc-4.0",
         citation=MMS,
@@ -70,6 +72,7 @@ ENTRIES: dict[str, Entry] = {
         "mms-1b",
         BILLION_CONFIG,
         source="facebook/mms-1b",
+        revision="0d2f7adb9903d98894d70ae11f7fbdfc8cb71a69",
         normalise=True,
         licence="cc-by-nc-4.0",
         citation=MMS,
@@ -79,7 +82,9 @@ ENTRIES: dict[str, Entry] = {
         "wav2vec2-as",
         BASE_CONFIG,
         source="ALM/wav2vec2-base-audioset",
+        revision="1a9c42ee701bd70cb720df5526824f2e0c27180c",
         normalise=True,
+        licence="cc-by-nc-sa-4.0",
         citation=ARCH,
         pretraining=("AudioSet",),
     ),

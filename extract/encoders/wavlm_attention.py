@@ -50,9 +50,10 @@ class GatedAttention(nn.Module):
     def _gate(self, heads: torch.Tensor) -> torch.Tensor:
         """Return the gate [clip, head, frame, 1] of each query."""
         own = self.reference
-        logits = own.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1)  # [clip, head, frame, 2]
+        logits: torch.Tensor = own.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1)  # [clip, head, frame, 2]
         gate_a, gate_b = torch.sigmoid(logits).chunk(2, dim=-1)
-        return gate_a * (gate_b * own.gru_rel_pos_const - 1.0) + 2.0
+        const: torch.Tensor = own.gru_rel_pos_const
+        return gate_a * (gate_b * const - 1.0) + 2.0
 
 
 def fuse_attention(model: nn.Module) -> None:

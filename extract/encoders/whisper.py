@@ -21,7 +21,15 @@ SIZES: Mapping[str, tuple[int, int, int]] = {
 }
 """Width, blocks and heads, table 1 of the paper; the feed-forward layers are four times as wide."""
 
-REVISIONS: Mapping[str, str] = {}
+REVISIONS: Mapping[str, str] = {
+    "tiny": "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
+    "base": "e37978b90ca9030d5170a5c07aadb050351a65bb",
+    "small": "973afd24965f72e36ca33b3055d56a652f456b4d",
+    "medium": "abdf7c39ab9d0397620ccaea8974cc764cd0953e",
+    "large": "4ef9b41f0d4fe232daafdb5f76bb1dd8b23e01d7",
+    "large-v2": "ae4642769ce2ad8fc292556ccea8e901f1530655",
+    "large-v3": "06f233fe06e710322aca913c1bc4249a0d71fce1",
+}
 
 V3_DATA = ("Whisper's 1M hours of weakly labelled audio from the web", "4M hours labelled by Whisper large-v2")
 DATA = ("Whisper's 680,000 hours of weakly labelled audio from the web",)

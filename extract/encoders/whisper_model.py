@@ -39,7 +39,7 @@ class WhisperEncoder(Encoder):
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
-        self._model: Any = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
         n_mels = int(self._model.num_mel_bins)
         self.preprocessing = {"extractor": EXTRACTOR, "window_s": 30, "n_fft": N_FFT, "hop": HOP, "n_mels": n_mels}
         self._filters = mel_filters(n_mels).to(device)  # [mel, frequency]
@@ -68,7 +68,8 @@ def mel_filters(n_mels: int) -> torch.Tensor:
     """Return Whisper's Slaney mel filters, [mel, frequency] float32, from transformers' feature extractor."""
     from transformers import WhisperFeatureExtractor
 
-    return torch.from_numpy(WhisperFeatureExtractor(feature_size=n_mels).mel_filters).float().T.contiguous()
+    extractor: Any = WhisperFeatureExtractor
+    return torch.from_numpy(extractor(feature_size=n_mels).mel_filters).float().T.contiguous()
 
 
 def log_mel(waves: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
@@ -86,4 +87,3 @@ def log_mel(waves: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     log = torch.nn.functional.pad(log, (0, WINDOW_SAMPLES // HOP - log.shape[-1]), value=silence)
     peak = log.amax(dim=(1, 2), keepdim=True)
     return (torch.maximum(log, peak - 8.0) + 4.0) / 4.0
-

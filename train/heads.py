@@ -1,0 +1,130 @@
+"""The heads: what turns one encoder's vector into class scores. Listing them imports neither torch nor scikit-learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ..registry import Registry
+from .architecture import Architecture, Options, Rngs, Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HEADS: Registry[Architecture] = Registry("head", group="voxcache.heads")
+
+
+class NoOptions(Options):
+    """Nothing to set."""
+
+
+class DenseOptions(Options):
+    """Dense layers after whatever stands before them."""
+
+    hidden: tuple[PositiveInt, ...] = (512, 128)
+    dropout: float = Field(0.3, ge=0, lt=1, description="after each dense layer (ours: the paper gives no number)")
+
+
+class CnnOptions(DenseOptions):
+    """Two convolutions over the embedding as a 1-D signal, then dense layers."""
+
+    filters: tuple[PositiveInt, PositiveInt] = (32, 64)
+
+
+class MlpOptions(Options):
+    """One hidden layer."""
+
+    hidden: PositiveInt = 256
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class LogregOptions(Options):
+    """L2-regularised logistic regression."""
+
+    c: PositiveFloat = 1.0
+    max_iter: PositiveInt = 1000
+
+
+class SvmOptions(Options):
+    """Support vector machine."""
+
+    c: PositiveFloat = 1.0
+    kernel: Literal["rbf", "linear"] = "rbf"
+
+
+class KnnOptions(Options):
+    """Nearest neighbours."""
+
+    k: PositiveInt = 5
+
+
+class ForestOptions(Options):
+    """Random forest."""
+
+    trees: PositiveInt = 300
+    max_depth: NonNegativeInt = Field(0, description="0: no limit")
+
+
+def _fcn(shape: Shape, options: DenseOptions, rngs: Rngs) -> nn.Module:
+    from .networks import Fcn
+
+    return Fcn(shape, rngs, hidden=options.hidden, dropout=options.dropout)
+
+
+def _cnn(shape: Shape, options: CnnOptions, rngs: Rngs) -> nn.Module:
+    from .networks import Cnn
+
+    return Cnn(shape, rngs, filters=options.filters, hidden=options.hidden, dropout=options.dropout)
+
+
+def _mlp2(shape: Shape, options: MlpOptions, rngs: Rngs) -> nn.Module:
+    from .networks import Fcn
+
+    return Fcn(shape, rngs, hidden=(options.hidden,), dropout=options.dropout)
+
+
+def _linear(shape: Shape, options: NoOptions, rngs: Rngs) -> nn.Module:
+    from .networks import Fcn
+
+    return Fcn(shape, rngs, hidden=(), dropout=0.0)
+
+
+def _logreg(options: LogregOptions, seed: int, class_weights: str) -> Any:
+    from . import estimators
+
+    return estimators.logreg(options.c, options.max_iter, class_weights)
+
+
+def _svm(options: SvmOptions, seed: int, class_weights: str) -> Any:
+    from . import estimators
+
+    return estimators.svm(options.c, options.kernel, class_weights)
+
+
+def _knn(options: KnnOptions, seed: int, class_weights: str) -> Any:
+    from . import estimators
+
+    return estimators.knn(options.k)
+
+
+def _forest(options: ForestOptions, seed: int, class_weights: str) -> Any:
+    from . import estimators
+
+    return estimators.forest(options.trees, options.max_depth or None, class_weights, seed)
+
+
+def _add(name: str, summary: str, source: str, options: type[Options], build: Any, **facts: Any) -> None:
+    facts.setdefault("engine", "torch")
+    HEADS.register(name, Architecture(summary=summary, source=source, options=options, build=build, **facts))
+
+
+_RENO = "Phukan et al., RENO, section III"
+_add("fcn", "dense 512, 128, output", _RENO, DenseOptions, _fcn)
+_add("cnn", "Conv1d 32 and 64 filters of width 3, max-pool 2 after each; flatten; dense 512, 128", _RENO, CnnOptions, _cnn)
+_add("mlp2", "two linear layers with ReLU between", "Koudounas et al., voc2vec, section III", MlpOptions, _mlp2)
+_add("linear", "linear probe", "baseline", NoOptions, _linear)
+_add("logreg", "logistic regression", "scikit-learn", LogregOptions, _logreg, engine="sklearn", seeded=False)
+_add("svm", "support vector machine, RBF kernel", "scikit-learn", SvmOptions, _svm, engine="sklearn", seeded=False)
+_add("knn", "nearest neighbours", "scikit-learn", KnnOptions, _knn, engine="sklearn", seeded=False)
+_add("forest", "random forest", "scikit-learn", ForestOptions, _forest, engine="sklearn")

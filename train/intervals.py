@@ -1,0 +1,72 @@
+"""Bootstrap intervals whose unit is the group (speaker), not the clip: clips of one speaker are not independent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .scores import METRICS, score_arrays
+from .seeding import generator
+
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one experiment said of its test clips.
+
+    Attributes:
+        clip: int64 [test], index into the corpus' usable clips.
+        fold: int64 [test], the fold in which the clip was tested.
+        predicted: int64 [test].
+    """
+
+    clip: np.ndarray
+    fold: np.ndarray
+    predicted: np.ndarray
+
+
+def bootstrap(
+    runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each metric's mean over folds and seeds.
+
+    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it.
+
+    Args:
+        runs: one a seed.
+        y: true class of every clip, int64 [clip].
+        unit: what is resampled, int64 [clip], such as the speaker's number.
+    """
+    units, unit = np.unique(unit, return_inverse=True)
+    n_folds = 1 + max(int(run.fold.max()) for run in runs)
+    cells = _cells(runs, y, unit, n_folds, n_classes)
+    rng = generator("bootstrap", len(units))
+    share = np.full(len(units), 1 / len(units))
+    drawn: list[list[np.ndarray]] = [[] for _ in METRICS]
+    for start in range(0, draws, _CHUNK):
+        weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))
+        counts = (cells.T @ weights.T).T.reshape(len(weights), len(runs) * n_folds, n_classes, n_classes)
+        for kept, values in zip(drawn, score_arrays(counts), strict=True):
+            kept.append(np.nanmean(values, axis=1))  # folds of which nothing was drawn are left out
+    return {metric: _interval(np.concatenate(values)) for metric, values in zip(METRICS, drawn, strict=True)}
+
+
+def _cells(runs: list[Predictions], y: np.ndarray, unit: np.ndarray, n_folds: int, n_classes: int) -> Any:
+    """Return counts, sparse [unit, run x fold x true class x predicted class]."""
+    from scipy import sparse
+
+    rows = np.concatenate([unit[run.clip] for run in runs])
+    fold = np.concatenate([index * n_folds + run.fold for index, run in enumerate(runs)])
+    true = np.concatenate([y[run.clip] for run in runs])
+    predicted = np.concatenate([run.predicted for run in runs])
+    columns = (fold * n_classes + true) * n_classes + predicted
+    shape = (int(unit.max()) + 1, len(runs) * n_folds * n_classes**2)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,65 @@
+"""Scores of predictions, with numpy alone. Definitions are those of scikit-learn's metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+METRICS = ("accuracy", "uar", "macro_f1")
+METRIC_NAMES = {"accuracy": "Accuracy", "uar": "UAR", "macro_f1": "Macro-F1"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores between 0 and 1.
+
+    Attributes:
+        accuracy: share of clips that are right.
+        uar: unweighted average recall, over the classes that occur.
+        macro_f1: F1 averaged over the classes that occur or are predicted.
+    """
+
+    accuracy: float
+    uar: float
+    macro_f1: float
+
+
+def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return counts int64 [true class, predicted class]."""
+    cells = np.bincount(y * n_classes + predicted, minlength=n_classes * n_classes)
+    return cells.reshape(n_classes, n_classes)
+
+
+def scores(counts: np.ndarray) -> Scores:
+    """Return the scores of one confusion matrix [true class, predicted class]."""
+    accuracy, uar, f1 = (float(values) for values in score_arrays(counts))
+    return Scores(accuracy, uar, f1)
+
+
+def score_arrays(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return accuracy, UAR and macro-F1 of confusion matrices [..., true class, predicted class], each [...].
+
+    Matrices may hold weights instead of counts; an empty one scores NaN.
+    """
+    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
+    true, predicted = counts.sum(-1), counts.sum(-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.where(true > 0, right / true, 0.0)
+        f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), 0.0)
+        return (
+            right.sum(-1) / true.sum(-1),
+            recall.sum(-1) / (true > 0).sum(-1),
+            f1.sum(-1) / (true + predicted > 0).sum(-1),
+        )
+
+
+def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall and F1 of each class, float64 [class]; 0 where a class never occurs or is never predicted."""
+    right = np.diag(counts).astype(np.float64)
+    true, predicted = counts.sum(1), counts.sum(0)
+    return (
+        right / np.maximum(predicted, 1),
+        right / np.maximum(true, 1),
+        2 * right / np.maximum(true + predicted, 1),
+    )

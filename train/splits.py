@@ -1,0 +1,253 @@
+"""Who is trained on and who is tested: folds by clip id, deterministic from a seed, groups never in two folds.
+
+Our own dealing, not scikit-learn's, so that a split is the same in every version and known without importing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import ConfigError
+from .clips import Clips
+from .config import SplitConfig
+from .seeding import generator
+
+TRAIN_ONLY, DEV, UNUSED = -1, -2, -3
+_ROLES = {"train": TRAIN_ONLY, "training": TRAIN_ONLY, "dev": DEV, "devel": DEV, "development": DEV, "val": DEV}
+_ROLES |= {"valid": DEV, "validation": DEV, "test": 0, "testing": 0, "eval": 0}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Folds of the usable clips.
+
+    Attributes:
+        fold: int16 [clip], the fold in which a clip is tested; TRAIN_ONLY, DEV (early stopping) or UNUSED otherwise.
+        n_folds: number of folds.
+        text: one sentence: what it is and what is done about groups.
+        grouped: whether no group stands in two folds.
+        leaked: tested clips whose group is also trained on, int64 [fold]; None where no groups are known.
+        notes: what a reader must know.
+    """
+
+    fold: np.ndarray
+    n_folds: int
+    text: str
+    grouped: bool
+    leaked: np.ndarray | None
+    notes: tuple[str, ...]
+    ids: np.ndarray
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of which clip id is tested in which fold."""
+        digest = hashlib.sha256()
+        for clip, fold in zip(self.ids, self.fold, strict=True):
+            digest.update(f"{clip}\0{fold}\n".encode())
+        return digest.hexdigest()
+
+    def test(self, fold: int) -> np.ndarray:
+        """Return the clips tested in a fold, int64 [test]."""
+        return np.flatnonzero(self.fold == fold)
+
+    def train(self, fold: int) -> np.ndarray:
+        """Return the clips that may be trained on, dev clips apart, int64 [train]."""
+        return np.flatnonzero((self.fold != fold) & (self.fold >= TRAIN_ONLY))
+
+    @property
+    def dev(self) -> np.ndarray:
+        """Clips that the corpus sets aside for early stopping, int64 [dev]."""
+        return np.flatnonzero(self.fold == DEV)
+
+    @property
+    def test_share(self) -> float:
+        """Tested over trained clips, mean over folds: what the corrected t-test needs."""
+        shares = [len(self.test(fold)) / max(1, len(self.train(fold))) for fold in range(self.n_folds)]
+        return float(np.mean(shares))
+
+
+def assign(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str, bool]:
+    """Return fold [clip], number of folds, a sentence, and whether groups are kept together.
+
+    Raises:
+        ConfigError: too few clips or groups, or no column to split by.
+    """
+    grouped = clips.group is not None and config.group != "none"
+    if config.kind == "predefined":
+        return (*_predefined(clips), False)
+    if config.kind == "logo":
+        return (*_leave_one_out(clips), True)
+    rng = generator(config.seed, "split")
+    if grouped and clips.group is not None:
+        names, group = np.unique(clips.group.astype(str), return_inverse=True)
+        if len(names) < config.folds:
+            raise ConfigError(
+                f"train.split, corpus {clips.corpus!r}: {config.folds} folds need as many groups, column "
+                f"{clips.group_column!r} has {len(names)}. Use `folds: {max(2, len(names))}`, `kind: logo`, or `group: none`."
+            )
+        text = f"{config.folds} stratified folds, no {clips.group_column} in two of them ({len(names)} groups)"
+        return deal_groups(clips.y, group, config.folds, rng), config.folds, text, True
+    if len(clips) < config.folds:
+        raise ConfigError(
+            f"train.split, corpus {clips.corpus!r}: {config.folds} folds need as many clips, there are {len(clips)}."
+            f" Use fewer folds."
+        )
+    return deal(clips.y, config.folds, rng), config.folds, f"{config.folds} stratified folds of single clips", False
+
+
+def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: bool) -> Split:
+    """Return the split of `clips`, with its leaks counted and its rare classes named."""
+    leaked = None if clips.group is None else count_leaks(fold, n_folds, clips.group)
+    notes = [*_rare_classes(clips, fold, n_folds)]
+    if leaked is not None and leaked.any():
+        notes.append(
+            f"LEAK: {int(leaked.sum())} of {int((fold >= 0).sum())} tested clips have a clip of the same "
+            f"{clips.group_column} among those trained on, so scores reward knowing the {clips.group_column}. "
+            f"`split: {{group: {clips.group_column}}}` keeps them apart."
+        )
+    empty = [str(index) for index in range(n_folds) if not np.any(fold == index)]
+    if empty:
+        notes.append(f"folds {', '.join(empty)} have no usable clip to test and are left out of the means")
+    if clips.group is None:
+        notes.append("no group (speaker) column is known: clips of one speaker may stand on both sides of a fold")
+    else:
+        n_unnamed = sum(str(name).startswith("(unnamed) ") for name in clips.group)
+        if n_unnamed:
+            notes.append(f"{n_unnamed} clips name no {clips.group_column}; each counts as a group of its own")
+    return Split(fold, n_folds, text, grouped, leaked, tuple(notes), clips.ids)
+
+
+def deal(y: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a fold for every clip, int16 [clip]: each class is shuffled and dealt out in turn, like cards."""
+    fold = np.empty(len(y), dtype=np.int16)
+    shuffled = rng.permutation(len(y))
+    by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
+    fold[by_class] = np.arange(len(y)) % n_folds
+    return fold
+
+
+def deal_groups(y: np.ndarray, group: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a fold for every clip, int16 [clip], whole groups at a time, classes and sizes as even as they can be.
+
+    Large groups first, each to the fold that keeps the variance over folds of the classes' shares (and of the number of
+    clips) smallest: with shares v [fold, class] and the group's d [class], that is the fold with the least v . d.
+
+    Args:
+        y: int64 [clip]; group: int64 [clip], 0 to n_groups - 1.
+    """
+    counts = np.zeros((int(group.max()) + 1, int(y.max()) + 2))
+    np.add.at(counts, (group, y), 1)
+    counts[:, -1] = counts.sum(1)
+    shares = counts / np.maximum(counts.sum(0), 1)
+    order = rng.permutation(len(shares))
+    order = order[np.argsort(-shares.max(1)[order], kind="stable")]
+    held = np.zeros((n_folds, shares.shape[1]))
+    fold_of = np.empty(len(shares), dtype=np.int16)
+    for rank, name in enumerate(order):
+        if rank < n_folds:
+            best = rank  # every fold gets a group before any gets two, so that none is empty
+        else:
+            best = int(np.argmin(held @ shares[name]))
+        fold_of[name] = best
+        held[best] += shares[name]
+    return fold_of[group]
+
+
+def count_leaks(fold: np.ndarray, n_folds: int, group: np.ndarray) -> np.ndarray:
+    """Return how many tested clips of each fold have a clip of the same group in training or dev, int64 [fold]."""
+    _, number = np.unique(group.astype(str), return_inverse=True)
+    leaked = np.zeros(n_folds, dtype=np.int64)
+    for index in range(n_folds):
+        seen = np.zeros(int(number.max()) + 1, dtype=bool)
+        seen[number[(fold != index) & (fold > UNUSED)]] = True
+        leaked[index] = int(seen[number[fold == index]].sum())
+    return leaked
+
+
+def inner_split(clips: Clips, split: Split, fold: int, *, seed: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return (trained on, watched by early stopping), int64 indices; both come from the training clips of `fold`.
+
+    Whole groups where the split keeps groups together. The corpus' own dev clips where it has them. Nothing is watched
+    where there is too little to set aside.
+    """
+    train = split.train(fold)
+    if len(split.dev):
+        return train, split.dev
+    n_parts = max(2, round(1 / share))
+    rng = generator(seed, fold, "inner")
+    if split.grouped and clips.group is not None:
+        names, group = np.unique(clips.group[train].astype(str), return_inverse=True)
+        if len(names) >= 2:
+            n_parts = min(n_parts, len(names))
+            part = deal_groups(clips.y[train], group, n_parts, rng)
+            return _smallest_part(train, part, n_parts, rng)
+    if len(train) < 2 * n_parts:
+        return train, train[:0]
+    return _smallest_part(train, deal(clips.y[train], n_parts, rng), n_parts, rng)
+
+
+def _smallest_part(train: np.ndarray, part: np.ndarray, n_parts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return all parts but one, and that one: the one nearest to an even share, so that one huge group stays trained on."""
+    sizes = np.bincount(part, minlength=n_parts)
+    distance = np.abs(sizes - len(train) / n_parts)
+    candidates = np.flatnonzero(distance == distance.min())
+    chosen = int(rng.choice(candidates))
+    return train[part != chosen], train[part == chosen]
+
+
+def _predefined(clips: Clips) -> tuple[np.ndarray, int, str]:
+    if clips.split is None:
+        raise ConfigError(
+            f"train.split, corpus {clips.corpus!r}: `kind: predefined` needs a split column, the corpus has none. "
+            f"Use `kind: kfold`."
+        )
+    values = [str(value).lower() for value in clips.split]
+    names = sorted({value for value in values if value})
+    if set(names) <= set(_ROLES):
+        fold = np.array([_ROLES.get(value, UNUSED) for value in values], dtype=np.int16)
+        if not (fold == TRAIN_ONLY).any() or not (fold == 0).any():
+            raise ConfigError(
+                f"train.split, corpus {clips.corpus!r}: expected clips marked train and test, got {', '.join(names)}. "
+                f"Use `kind: kfold`, or complete the split column."
+            )
+        return fold, 1, "the corpus' own " + "/".join(names)
+    if len(names) < 2:
+        raise ConfigError(
+            f"train.split, corpus {clips.corpus!r}: expected at least two folds in its split column, got {names}. "
+            f"Use `kind: kfold`."
+        )
+    number = {name: index for index, name in enumerate(names)} | {"": UNUSED}
+    return np.array([number[value] for value in values], dtype=np.int16), len(names), f"the corpus' own {len(names)} folds"
+
+
+def _leave_one_out(clips: Clips) -> tuple[np.ndarray, int, str]:
+    if clips.group is None:
+        raise ConfigError(
+            f"train.split, corpus {clips.corpus!r}: `kind: logo` needs a group column, the corpus has none. "
+            f"Use `kind: kfold`, or name a column as `group`."
+        )
+    names, fold = np.unique(clips.group.astype(str), return_inverse=True)
+    if len(names) < 2:
+        raise ConfigError(
+            f"train.split, corpus {clips.corpus!r}: `kind: logo` needs two groups, {clips.group_column!r} has one. "
+            f"Use `kind: kfold` with `group: none`."
+        )
+    return fold.astype(np.int16), len(names), f"leave one {clips.group_column} out ({len(names)} folds)"
+
+
+def _rare_classes(clips: Clips, fold: np.ndarray, n_folds: int) -> list[str]:
+    notes = []
+    for index, name in enumerate(clips.classes):
+        mine = clips.y == index
+        tested = len(np.unique(fold[mine & (fold >= 0)]))
+        learnt_and_tested = any(np.any(mine & (fold == f)) and np.any(mine & (fold != f)) for f in range(n_folds))
+        count = f"{int(mine.sum())} clip{'s' * (int(mine.sum()) != 1)}"
+        if not learnt_and_tested:
+            notes.append(f"class {name!r} ({count}) is never both trained on and tested: it can only be got wrong")
+        elif tested < n_folds and n_folds <= 20:
+            notes.append(f"class {name!r} ({count}) is tested in {tested} of {n_folds} folds; the others score without it")
+    return notes
