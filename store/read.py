@@ -107,18 +107,36 @@ class _Node:
         return cast(zarr.Group, self.group[name])
 
     def _groups(self, kind: str) -> tuple[str, ...]:
-        found = (
-            name for name, node in self.group.groups() if dict(node.attrs.get(ATTRS, {})).get("kind") == kind  # type: ignore[call-overload]
-        )
-        return tuple(sorted(found))
+        try:
+            members = [(name, node.attrs.get(ATTRS)) for name, node in self.group.groups()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                f"{self.path}: a zarr.json below it cannot be read ({error}). Restore it from a copy, or remove that "
+                f"folder and extract again."
+            ) from error
+        return tuple(sorted(name for name, about in members if isinstance(about, dict) and about.get("kind") == kind))
 
     def _array(self, name: str) -> Any:
         try:
             return self.group[name]
-        except KeyError:
+        except (KeyError, ValueError, TypeError) as error:
+            missing = isinstance(error, KeyError)
             raise IntegrityError(
-                f"{self.path}: array {name!r} is not there. Run `voxcache store verify`, or extract again."
-            ) from None
+                f"{self.path}: array {name!r} {'is not there' if missing else f'cannot be read ({error})'}. Run `voxcache "
+                f"store verify`, or extract again."
+            ) from error
+
+
+    def _read(self, name: str, selection: Any = slice(None)) -> np.ndarray:
+        """Return part of an array. Raises `IntegrityError` naming it where a checksum does not match or bytes are gone."""
+        array = self._array(name)
+        try:
+            return np.asarray(array[selection])
+        except (ValueError, RuntimeError, TypeError, KeyError) as error:
+            raise IntegrityError(
+                f"{self.path}/{name}: damaged ({error}). `voxcache store verify` names the units and clips, with "
+                f"`--repair` they are computed again."
+            ) from error
 
 
 class Store(_Node):
@@ -169,15 +187,15 @@ class Corpus(_Node):
     @cached_property
     def n_samples(self) -> np.ndarray:
         """Length of each clip in samples at 16 kHz, int64 [clip]; 0 where the file could not be read."""
-        return np.asarray(self._array("n_samples")[: self.n_clips])
+        return self._read("n_samples", slice(self.n_clips))
 
     @cached_property
     def columns(self) -> dict[str, Column]:
         """Label columns by name."""
         columns = {}
-        for name in sorted(name for name, _ in self.group.arrays() if name not in schema.CORPUS_ARRAYS):
+        for name in self.attrs["columns"]:
             array = self._array(name)
-            values = array[: self.n_clips]
+            values = self._read(name, slice(self.n_clips))
             if values.dtype.kind != "f":
                 values = np.asarray(values, dtype=object)
             about = dict(array.attrs)
@@ -194,7 +212,7 @@ class Corpus(_Node):
         return EncoderGroup(self._child("encoder", name, self.encoders), f"{self.path}/{name}", name, self)
 
     def _strings(self, name: str) -> np.ndarray:
-        return np.asarray(self._array(name)[: self.n_clips], dtype=object)
+        return np.asarray(self._read(name, slice(self.n_clips)), dtype=object)
 
 
 class EncoderGroup(_Node):
@@ -243,27 +261,23 @@ class EncoderGroup(_Node):
     @property
     def has_std(self) -> bool:
         """True where standard deviations over frames are held too."""
-        return "pooled_std" in self.group
-
-    @cached_property
-    def frame_layers(self) -> tuple[int, ...]:
-        """Layers whose frames are held."""
-        if "frames" not in self.group:
-            return ()
-        names = (name for name, _ in cast(zarr.Group, self.group["frames"]).arrays())
-        return tuple(sorted(int(name.removeprefix("layer_")) for name in names if name.startswith("layer_")))
+        return "pooled_std" in self.attrs["products"]
 
     @property
+    def frame_layers(self) -> tuple[int, ...]:
+        """Layers whose frames are held."""
+        return Products.from_names(self.attrs["products"]).frames
+
+    @cached_property
     def products(self) -> Products:
         """What is kept of every clip."""
-        dtype = "float16"
-        if self.frame_layers:
-            dtype = str(self._array(f"frames/{schema.frame_name(self.frame_layers[0])}").dtype)
-        return Products(self.has_std, self.frame_layers, cast(schema.FrameDtype, dtype))
+        layers = self.frame_layers
+        dtype = str(self._array(f"frames/{schema.frame_name(layers[0])}").dtype) if layers else "float16"
+        return Products(self.has_std, layers, cast(schema.FrameDtype, dtype))
 
     def done(self, product: str = "pooled") -> np.ndarray:
         """Return the committed rows of each unit, int32 [unit]."""
-        return np.asarray(self._array(f"done/{product}")[:])
+        return self._read(f"done/{product}")
 
     @cached_property
     def _ledger(self) -> Ledger:
@@ -279,9 +293,9 @@ class EncoderGroup(_Node):
         reason = np.full(n, "", dtype=object)
         embedded = np.full(n, "", dtype=object)
         held = min(n, int(self._array("status").shape[0]))
-        status[:held] = self._array("status")[:held]
-        reason[:held] = self._array("reason")[:held]
-        embedded[:held] = self._array("sha256")[:held]
+        status[:held] = self._read("status", slice(held))
+        reason[:held] = self._read("reason", slice(held))
+        embedded[:held] = self._read("sha256", slice(held))
         unit_rows = self.corpus.unit_rows
         rows = np.arange(n)
         done = np.zeros(schema.n_units(n, unit_rows), dtype=np.int32)
@@ -318,9 +332,9 @@ class EncoderGroup(_Node):
         name = schema.frame_name(index)
         length = np.zeros(self.corpus.n_clips, dtype=np.int64)
         usable = self.ledger(name).ok
-        stored = np.asarray(self._array("frames/length")[: self.corpus.n_clips])
+        stored = self._read("frames/length", slice(self.corpus.n_clips))
         length[: len(stored)] = np.where(usable[: len(stored)], stored, 0)
-        return Frames(self._array(f"frames/{name}"), np.asarray(self._array("frames/start")[:]), length)
+        return Frames(self._array(f"frames/{name}"), self._read("frames/start"), length)
 
     def content_hash(self) -> str:
         """Return a hash of the key and of every clip's id, content and status: what a result depends on."""
@@ -366,7 +380,7 @@ class EncoderGroup(_Node):
         array = self._array(name)
         held = min(self.corpus.n_clips, int(array.shape[0]))
         ok = self.ledger(name).ok
-        values = np.asarray(array[:, layer])[:held]
+        values = self._read(name, (slice(None), layer))[:held]
         if held == len(ok) and ok.all():
             return values
         full = np.full((len(ok), *values.shape[1:]), np.nan, dtype=np.float32)

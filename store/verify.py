@@ -18,6 +18,7 @@ import zarr
 from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ..errors import IntegrityError
 from .digest import LEDGER, attributes_digest, column_digest
 from .keys import key_hash
 from .layout import ArraySpec, encoder_specs
@@ -136,7 +137,10 @@ def _document_problem(group: zarr.Group, name: str) -> str | None:
 
 
 def _kept(encoder: EncoderGroup) -> Products:
-    return Products.from_names(encoder.attrs["products"], encoder.products.frames_dtype)
+    try:
+        return encoder.products
+    except IntegrityError:  # reported where the frames' own document is read
+        return Products.from_names(encoder.attrs["products"])
 
 
 def _specs(encoder: EncoderGroup) -> list[ArraySpec]:
@@ -154,13 +158,16 @@ def _specs(encoder: EncoderGroup) -> list[ArraySpec]:
 def _frames_end(encoder: EncoderGroup) -> int:
     if not encoder.frame_layers:
         return 0
-    start, length = (np.asarray(cast(Any, encoder.group[f"frames/{name}"])[:]) for name in ("start", "length"))
+    try:
+        start, length = (np.asarray(cast(Any, encoder.group[f"frames/{name}"])[:]) for name in ("start", "length"))
+    except Exception:  # reported by the columns' own digests
+        return 0
     return int((start + length).max(initial=0))
 
 
 def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
     rows = encoder.unit(unit)
-    clips = tuple(str(clip) for clip in encoder.corpus.clip[rows])
+    clips = _clip_ids(encoder.corpus, rows)
 
     def damage(array: str, problem: str) -> Damage:
         return Damage(encoder.corpus.name, encoder.name, array, unit, problem, clips)
@@ -174,12 +181,21 @@ def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
     yield from _uncommitted(encoder, unit, done, damage)
     if not committed:
         return
-    for product in (LEDGER, *committed):
-        problem = _digest_problem(encoder, product, unit)
-        if problem:
-            yield damage("sha256, status, reason" if product == LEDGER else product, problem)
-        elif product.startswith("pooled"):
+    ledger = _digest_problem(encoder, LEDGER, unit)
+    if ledger:
+        yield damage("sha256, status, reason", ledger)
+    for product in committed:
+        if problem := _digest_problem(encoder, product, unit):
+            yield damage(product, problem)
+        elif product.startswith("pooled") and not ledger:
             yield from (damage(product, problem) for problem in _ledger_problems(encoder, product, unit))
+
+
+def _clip_ids(corpus: Corpus, rows: slice) -> tuple[str, ...]:
+    try:
+        return tuple(str(clip) for clip in corpus.clip[rows])
+    except IntegrityError:
+        return tuple(f"row {row}" for row in range(rows.start, rows.stop))
 
 
 def _uncommitted(
@@ -212,7 +228,7 @@ def _ledger_problems(encoder: EncoderGroup, product: str, unit: int) -> Iterator
     rows = encoder.unit(unit)
     status = np.asarray(cast(Any, encoder.group["status"])[rows])
     finite = np.isfinite(np.asarray(cast(Any, encoder.group[product])[rows])).all(axis=(1, 2))
-    ids = encoder.corpus.clip[rows]
+    ids = np.array(_clip_ids(encoder.corpus, rows))
     for wrong, text in (
         ((status == OK) & ~finite, "ok, but without values"),
         ((status == FAILED) & finite, "failed, but with values"),

@@ -147,11 +147,8 @@ def deal_groups(y: np.ndarray, group: np.ndarray, n_folds: int, rng: np.random.G
     order = order[np.argsort(-shares.max(1)[order], kind="stable")]
     held = np.zeros((n_folds, shares.shape[1]))
     fold_of = np.empty(len(shares), dtype=np.int16)
-    for rank, name in enumerate(order):
-        if rank < n_folds:
-            best = rank  # every fold gets a group before any gets two, so that none is empty
-        else:
-            best = int(np.argmin(held @ shares[name]))
+    for name in order:
+        best = int(np.argmin(held @ shares[name]))  # an empty fold gives 0, so none stays empty
         fold_of[name] = best
         held[best] += shares[name]
     return fold_of[group]

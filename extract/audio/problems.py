@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import AudioError
 
 COPY_AGAIN = "Copy it again from its source."
+CHECK_WHOLE = "Check that the file is what its name says and is whole."
 
 
 def problem(path: Path, expected: str, got: str, then: str) -> AudioError:
@@ -36,12 +37,17 @@ def truncated(path: Path, expected: str, got: str) -> AudioError:
     return problem(path, expected, f"{got}: the file is truncated", COPY_AGAIN)
 
 
-def undecodable(path: Path, reasons: str) -> AudioError:
-    """Return the error for content that no decoder takes; says so when it is text."""
+def undecodable(path: Path, reason: str) -> AudioError:
+    """Return the error for content that no decoder takes."""
+    return problem(path, "audio", f"data that cannot be decoded ({reason})", CHECK_WHOLE)
+
+
+def refuse_text(path: Path) -> None:
+    """Raise if the file is text. FFmpeg would take some as a playlist, and wait for what it names."""
     with open(path, "rb") as file:
         head = file.read(512)
-    got = "text" if _is_text(head) else f"data that cannot be decoded ({reasons})"
-    return problem(path, "audio", got, "Check that the file is what its name says and is whole.")
+    if _is_text(head):
+        raise problem(path, "audio", "text", CHECK_WHOLE)
 
 
 def _is_text(head: bytes) -> bool:

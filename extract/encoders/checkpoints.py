@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CheckpointError, EncoderError
 from .base import Card, Request
 from .config_json import read_json, shape_of
+from .fingerprints import cached_commit
 from .weights import read_state, refuse_misfit, seeded, state_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
+"""Without it transformers asks the hub, on the user's behalf, to convert checkpoints that are not safetensors."""
 
 OFF: Mapping[str, float | bool] = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0,
                                    "mask_feature_prob": 0.0}  # fmt: skip
@@ -127,10 +133,11 @@ def _pretrained(where: str, revision: str | None, card: Card, origin: str) -> Lo
         for key, value in _off(config.model_type).items():
             setattr(config, key, value)
         check_config(card, config)
-        model, info = _model_class(config).from_pretrained(
-            where, revision=revision, config=config, dtype="float32", output_loading_info=True,
-            ignore_mismatched_sizes=True, **_renamed(config.model_type),
-        )  # fmt: skip
+        with _quietly():
+            model, info = _model_class(config).from_pretrained(
+                where, revision=revision, config=config, dtype="float32", output_loading_info=True,
+                ignore_mismatched_sizes=True, **_renamed(config.model_type),
+            )  # fmt: skip
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{card.name}, weights {origin}: expected a transformers checkpoint, got none that can be read: "
@@ -143,9 +150,26 @@ def _pretrained(where: str, revision: str | None, card: Card, origin: str) -> Lo
         left_over=without_heads(info["unexpected_keys"], config.model_type),
         resized=[str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"]],
     )
-    commit = getattr(config, "_commit_hash", None)
+    commit = None if Path(where).is_dir() else cached_commit(where, revision)
     extractor = read_json(where, "preprocessor_config.json", revision) or {}
     return _loaded(model, f"{origin}@{commit}" if commit else origin, extractor.get("do_normalize"))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers' bars and key tables to itself: misfits become our own error."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    os.environ.setdefault(NO_CONVERSION, "1")
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _renamed(model_type: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=DATA2VEC,
         pretraining=(LIBRISPEECH,),
+        n_parameters=93_163_520,
     ),
     "data2vec-audio-large": speech_entry(
         "data2vec-audio-large",
@@ -40,5 +41,6 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=DATA2VEC,
         pretraining=(LIBRI_LIGHT,),
+        n_parameters=313_275_392,
     ),
 }

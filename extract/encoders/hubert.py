@@ -22,6 +22,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=HUBERT,
         pretraining=(LIBRISPEECH,),
+        n_parameters=94_370_944,
     ),
     "hubert-large": speech_entry(
         "hubert-large",
@@ -32,6 +33,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=HUBERT,
         pretraining=(LIBRI_LIGHT,),
+        n_parameters=315_437_696,
     ),
     "hubert-as": speech_entry(
         "hubert-as",
@@ -42,6 +44,7 @@ ENTRIES: dict[str, Entry] = {
         licence="cc-by-nc-sa-4.0",
         citation=ARCH,
         pretraining=("AudioSet",),
+        n_parameters=94_370_944,
     ),
     "voc2vec-hubert-ls": speech_entry(
         "voc2vec-hubert-ls",
@@ -51,5 +54,6 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=VOC2VEC,
         pretraining=(LIBRISPEECH, *VOC125),
+        n_parameters=94_370_944,
     ),
 }

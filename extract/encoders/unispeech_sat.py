@@ -32,6 +32,7 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=UNISPEECH_SAT,
         pretraining=(LIBRISPEECH,),
+        n_parameters=94_371_712,
     ),
     "unispeech-sat-base-plus": speech_entry(
         "unispeech-sat-base-plus",
@@ -42,6 +43,7 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=UNISPEECH_SAT,
         pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+        n_parameters=94_371_712,
     ),
     "unispeech-sat-large": speech_entry(
         "unispeech-sat-large",
@@ -51,5 +53,6 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=UNISPEECH_SAT,
         pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+        n_parameters=315_435_136,
     ),
 }

@@ -38,6 +38,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=WAV2VEC2,
         pretraining=(LIBRISPEECH,),
+        n_parameters=94_370_944,
     ),
     "wav2vec2-large": speech_entry(
         "wav2vec2-large",
@@ -47,6 +48,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=WAV2VEC2,
         pretraining=(LIBRISPEECH,),
+        n_parameters=315_427_968,
     ),
     "wav2vec2-large-lv60": speech_entry(
         "wav2vec2-large-lv60",
@@ -57,6 +59,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=WAV2VEC2,
         pretraining=(LIBRI_LIGHT,),
+        n_parameters=315_437_696,
     ),
     "mms-300m": speech_entry(
         "mms-300m",
@@ -67,6 +70,7 @@ ENTRIES: dict[str, Entry] = {
         licence="cc-by-nc-4.0",
         citation=MMS,
         pretraining=MMS_CORPORA,
+        n_parameters=315_437_696,
     ),
     "mms-1b": speech_entry(
         "mms-1b",
@@ -77,6 +81,7 @@ ENTRIES: dict[str, Entry] = {
         licence="cc-by-nc-4.0",
         citation=MMS,
         pretraining=MMS_CORPORA,
+        n_parameters=962_496_128,
     ),
     "wav2vec2-as": speech_entry(
         "wav2vec2-as",
@@ -87,6 +92,7 @@ ENTRIES: dict[str, Entry] = {
         licence="cc-by-nc-sa-4.0",
         citation=ARCH,
         pretraining=("AudioSet",),
+        n_parameters=94_370_944,
     ),
     "voc2vec": speech_entry(
         "voc2vec",
@@ -96,6 +102,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=VOC2VEC,
         pretraining=VOC125,
+        n_parameters=94_370_944,
     ),
     "voc2vec-as": speech_entry(
         "voc2vec-as",
@@ -105,6 +112,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=VOC2VEC,
         pretraining=("AudioSet", *VOC125),
+        n_parameters=94_370_944,
     ),
     "voc2vec-ls": speech_entry(
         "voc2vec-ls",
@@ -114,6 +122,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=VOC2VEC,
         pretraining=(LIBRISPEECH, *VOC125),
+        n_parameters=94_370_944,
     ),
     "wav2vec2-mini": speech_entry(
         "wav2vec2-mini",
@@ -123,6 +132,7 @@ ENTRIES: dict[str, Entry] = {
         licence="apache-2.0",
         citation=WAV2VEC2,
         pretraining=(),
+        n_parameters=999_424,
         weights="random",
     ),
 }

@@ -31,6 +31,7 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=WAVLM,
         pretraining=(LIBRISPEECH,),
+        n_parameters=94_381_168,
     ),
     "wavlm-base-plus": speech_entry(
         "wavlm-base-plus",
@@ -41,6 +42,7 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=WAVLM,
         pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+        n_parameters=94_381_168,
     ),
     "wavlm-large": speech_entry(
         "wavlm-large",
@@ -51,5 +53,6 @@ ENTRIES: dict[str, Entry] = {
         licence=LICENCE,
         citation=WAVLM,
         pretraining=(LIBRI_LIGHT, GIGASPEECH, VOXPOPULI),
+        n_parameters=315_452_096,
     ),
 }

@@ -21,6 +21,17 @@ SIZES: Mapping[str, tuple[int, int, int]] = {
 }
 """Width, blocks and heads, table 1 of the paper; the feed-forward layers are four times as wide."""
 
+N_PARAMETERS: Mapping[str, int] = {
+    "tiny": 8_208_384,
+    "base": 20_590_592,
+    "small": 88_154_112,
+    "medium": 307_216_384,
+    "large": 636_784_640,
+    "large-v2": 636_784_640,
+    "large-v3": 636_968_960,
+}
+"""Of the encoder alone."""
+
 REVISIONS: Mapping[str, str] = {
     "tiny": "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
     "base": "e37978b90ca9030d5170a5c07aadb050351a65bb",
@@ -63,6 +74,7 @@ def whisper_entry(
     revision: str | None = None,
     licence: str = "unknown",
     pretraining: tuple[str, ...] = (),
+    n_parameters: int | None = None,
     folder: str | None = None,
 ) -> Entry:
     """Return the entry of a Whisper encoder."""
@@ -78,6 +90,7 @@ def whisper_entry(
         licence=licence,
         citation=WHISPER,
         pretraining=pretraining,
+        n_parameters=n_parameters,
     )
 
     def load(request: Request, card: Card, device: str) -> Encoder:
@@ -96,6 +109,7 @@ ENTRIES: dict[str, Entry] = {
         revision=REVISIONS.get(size),
         licence="apache-2.0",
         pretraining=V3_DATA if size == "large-v3" else DATA,
+        n_parameters=N_PARAMETERS[size],
     )
     for size in SIZES
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_store import Made, fill, register
 
-from voxcache.errors import SchemaError
+from voxcache.errors import StoreError
 from voxcache.store import Products, open_store
 from voxcache.store.verify import verify
 
@@ -41,7 +41,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 def _found(path: Path) -> list[str]:
     try:
         return [str(damage) for damage in verify(open_store(path))]
-    except SchemaError as error:
+    except StoreError as error:
         return [str(error)]
 
 

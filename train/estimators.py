@@ -1,0 +1,70 @@
+"""The scikit-learn heads: each a pipeline whose scaler is fitted with it, on the training clips of the fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from ..errors import TrainError
+
+
+def logreg(c: float, max_iter: int, class_weights: str) -> Any:
+    """Return a logistic regression after a scaler."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=max_iter, class_weight=_weights(class_weights)))
+
+
+def svm(c: float, kernel: str, class_weights: str) -> Any:
+    """Return a support vector machine after a scaler; ties are broken by its decision values, so that these predict."""
+    machine = SVC(C=c, kernel=kernel, class_weight=_weights(class_weights), break_ties=True)
+    return make_pipeline(StandardScaler(), machine)
+
+
+def knn(k: int) -> Any:
+    """Return a nearest neighbour classifier after a scaler."""
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(n_neighbors=k))
+
+
+def forest(trees: int, max_depth: int | None, class_weights: str, seed: int) -> Any:
+    """Return a random forest."""
+    return RandomForestClassifier(trees, max_depth=max_depth, random_state=seed, class_weight=_weights(class_weights))
+
+
+def fit_predict(estimator: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, *, n_classes: int) -> np.ndarray:
+    """Fit and return class probabilities of the test clips, float32 [test, class].
+
+    A machine without probabilities gives the softmax of its decision values, which is not calibrated. Classes that were not
+    trained on get 0.
+
+    Raises:
+        TrainError: fewer than two classes to train on.
+    """
+    if len(np.unique(y)) < 2:
+        raise TrainError(f"training clips of one fold: expected two classes, got one ({len(y)} clips). Use fewer folds.")
+    if hasattr(estimator, "steps") and isinstance(estimator[-1], KNeighborsClassifier):
+        estimator[-1].n_neighbors = min(estimator[-1].n_neighbors, len(y))
+    estimator.fit(x, y)
+    known = _probabilities(estimator, x_test)
+    out = np.zeros((len(x_test), n_classes), dtype=np.float32)
+    out[:, estimator.classes_] = known
+    return out
+
+
+def _probabilities(estimator: Any, x: np.ndarray) -> np.ndarray:
+    if hasattr(estimator, "predict_proba"):
+        return np.asarray(estimator.predict_proba(x))
+    values = np.asarray(estimator.decision_function(x))
+    if values.ndim == 1:
+        values = np.stack([-values, values], axis=1)
+    exponential = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
+
+
+def _weights(class_weights: str) -> str | None:
+    return None if class_weights == "none" else class_weights

@@ -1,0 +1,258 @@
+"""Training a stack of models together: all folds and seeds of one architecture on one set of inputs.
+
+What a model becomes depends on its own seed, fold and clips alone, whichever models stand beside it (to float tolerance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import Training
+from .layers import GradBuffer, Linear, Noise
+from .networks import Network, n_parameters
+from .optimiser import StackedAdam
+from .seeding import generator
+
+EVALUATED_ROWS = 512
+STACK_BYTES = 1_500_000_000
+_COPIES = 5  # a parameter, its gradient, Adam's two moments, the best so far
+
+Build = Callable[[Sequence[np.random.Generator]], nn.Module]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a stack: its seed, its fold, and the clips it learns from, is stopped by and is tested on, int64 each."""
+
+    seed: int
+    fold: int
+    train: np.ndarray
+    inner: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs, one tensor an encoder, [clip, feature] or [clip, layer, feature], and classes int64 [clip]."""
+
+    xs: tuple[Tensor, ...]
+    y: Tensor
+    n_classes: int
+
+    @staticmethod
+    def of(xs: Sequence[np.ndarray], y: np.ndarray, n_classes: int, device: str) -> Data:
+        """Return the arrays as tensors on a device."""
+        return Data(tuple(torch.from_numpy(x).to(device) for x in xs), torch.from_numpy(y).to(device), n_classes)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of one model.
+
+    Attributes:
+        probabilities: float32 [test, class].
+        best_epoch: the epoch whose weights were kept, from 1; n_epochs: epochs trained.
+        layer_weights: one list an encoder, empty where it gives one layer.
+    """
+
+    probabilities: np.ndarray
+    best_epoch: int
+    n_epochs: int
+    n_parameters: int
+    layer_weights: tuple[tuple[float, ...], ...]
+
+
+def fit(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
+    """Train every member and return what became of it, in order; in as few stacks as memory allows."""
+    size = n_parameters(build([generator("size")])) * 4 * _COPIES
+    per_stack = max(1, STACK_BYTES // size)
+    fitted: list[Fitted] = []
+    for start in range(0, len(members), per_stack):
+        fitted += fit_stack(build, data, members[start : start + per_stack], training)
+    return fitted
+
+
+def fit_stack(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
+    """Train the members as one stack."""
+    stack = _Stack(build, data, members, training)
+    for epoch in range(1, training.epochs + 1):
+        stack.train_epoch()
+        stack.keep_best(epoch)
+        if not stack.drop_stopped(epoch):
+            break
+    return stack.finish()
+
+
+class _Stack:
+    """The state of a stack while it trains. `alive` are the members still training; parameters hold only these."""
+
+    def __init__(self, build: Build, data: Data, members: Sequence[Member], training: Training) -> None:
+        self.data, self.members, self.training = data, members, training
+        self.alive = list(range(len(members)))
+        device = data.y.device
+        body = build([generator(member.seed, member.fold, "weights") for member in members])
+        self.network = Network(body, [scaler(x, members) for x in data.xs]).to(device)
+        self.orders = [generator(member.seed, member.fold, "order") for member in members]
+        self.noises = [generator(member.seed, member.fold, "dropout") for member in members]
+        self.buffers = [module.buffer for module in self.network.modules() if isinstance(module, Linear)]
+        self.class_weights = torch.from_numpy(_class_weights(data, members, training)).to(device)
+        steps = [training.epochs * _n_steps(member, training) for member in members]
+        self.optimiser = StackedAdam(list(self.network.parameters()), training, steps)
+        self.best = [parameter.detach().clone() for parameter in self.network.parameters()]
+        self.all_stats = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        self.best_loss = np.full(len(members), np.inf)
+        self.best_epoch = np.zeros(len(members), dtype=int)
+        self.n_epochs = np.zeros(len(members), dtype=int)
+
+    def train_epoch(self) -> None:
+        for rows, n_rows in self._batches():
+            self._step(rows, n_rows)
+
+    def keep_best(self, epoch: int) -> None:
+        """Keep the weights of each member whose inner loss is the lowest yet; the last weights where nothing is watched."""
+        losses = self._inner_losses()
+        for place, member in enumerate(self.alive):
+            self.n_epochs[member] = epoch
+            if losses[place] < self.best_loss[member] or not len(self.members[member].inner):
+                self.best_loss[member], self.best_epoch[member] = losses[place], epoch
+                for best, parameter in zip(self.best, self.network.parameters(), strict=True):
+                    best[member].copy_(parameter.detach()[place])
+
+    def drop_stopped(self, epoch: int) -> bool:
+        """Take members out that have not improved for `patience` epochs. Returns whether any are left."""
+        going = [place for place, member in enumerate(self.alive) if epoch - self.best_epoch[member] < self.training.patience]
+        if len(going) < len(self.alive):
+            self.alive = [self.alive[place] for place in going]
+            self.optimiser.keep(going)
+            self._set_stats(self.alive)
+        return bool(self.alive)
+
+    def finish(self) -> list[Fitted]:
+        """Put every member's best weights back and predict its test clips."""
+        self.alive = list(range(len(self.members)))
+        for parameter, best in zip(self.network.parameters(), self.best, strict=True):
+            parameter.grad = None
+            parameter.data = best
+        self._set_stats(self.alive)
+        tests = [member.test for member in self.members]
+        logits = self._evaluate(tests).softmax(dim=-1).float().cpu().numpy()
+        return [
+            Fitted(
+                probabilities=logits[index, : len(rows)],
+                best_epoch=int(self.best_epoch[index]),
+                n_epochs=int(self.n_epochs[index]),
+                n_parameters=n_parameters(self.network),
+                layer_weights=self._layer_weights(index),
+            )
+            for index, rows in enumerate(tests)
+        ]
+
+    def _batches(self) -> Iterator[tuple[Tensor, list[int]]]:
+        """Yield rows int64 [model, row], padded with clip 0, and how many of them are each model's own."""
+        members = [self.members[index] for index in self.alive]
+        batch = self.training.batch
+        n_steps = max(_n_steps(member, self.training) for member in members)
+        shuffled = np.zeros((len(members), n_steps * batch), dtype=np.int64)
+        for place, (index, member) in enumerate(zip(self.alive, members, strict=True)):
+            shuffled[place, : len(member.train)] = self.orders[index].permutation(member.train)
+        epoch = torch.from_numpy(shuffled).to(self.data.y.device)
+        sizes = [len(member.train) for member in members]
+        for start in range(0, n_steps * batch, batch):
+            n_rows = [min(batch, max(0, size - start)) for size in sizes]
+            yield epoch[:, start : start + max(n_rows)], n_rows
+
+    def _step(self, rows: Tensor, n_rows: list[int]) -> None:
+        own = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(n_rows, device=rows.device).unsqueeze(1)
+        noise = Noise([self.noises[index] for index in self.alive], n_rows, rows.shape[1])
+        for buffer in self.buffers:
+            buffer.fresh = True
+        in_place = {id(buffer.weight) for buffer in self.buffers}
+        for parameter in self.network.parameters():
+            if id(parameter) not in in_place:
+                parameter.grad = None
+        output = self.network([x[rows] for x in self.data.xs], noise)
+        loss = self._losses(output.logits, rows, own)
+        if output.extra_loss is not None:
+            loss = loss + _mean(output.extra_loss, own.to(output.extra_loss.dtype))
+        loss.sum().backward()
+        self.optimiser.step([count > 0 for count in n_rows])
+
+    def _losses(self, logits: Tensor, rows: Tensor, own: Tensor) -> Tensor:
+        """Return the weighted cross-entropy of each model over its own rows, [model]."""
+        y = self.data.y[rows]
+        entropy = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+        weights = self.class_weights[self.alive].gather(1, y) * own
+        return _mean(entropy, weights)
+
+    def _inner_losses(self) -> np.ndarray:
+        inner = [self.members[index].inner for index in self.alive]
+        if not max(len(rows) for rows in inner):
+            return np.full(len(inner), np.inf)
+        logits = self._evaluate(inner)
+        rows, n_rows = _padded(inner)
+        own = torch.arange(rows.shape[1]) < torch.tensor(n_rows).unsqueeze(1)
+        device = logits.device
+        losses = self._losses(logits, torch.from_numpy(rows).to(device), own.to(device))
+        return losses.double().cpu().numpy()
+
+    @torch.no_grad()
+    def _evaluate(self, wanted: Sequence[np.ndarray]) -> Tensor:
+        """Return logits [model, row, class] for each model's own rows, padded with clip 0."""
+        rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.y.device)
+        parts = [self.network([x[part] for x in self.data.xs]).logits for part in rows.split(EVALUATED_ROWS, dim=1)]
+        return torch.cat(parts, dim=1)
+
+    def _set_stats(self, members: Sequence[int]) -> None:
+        for name, stat in self.all_stats.items():
+            setattr(self.network, name, stat[list(members)])
+
+    def _layer_weights(self, member: int) -> tuple[tuple[float, ...], ...]:
+        weights = [self.network.layer_weights(index) for index in range(len(self.data.xs))]
+        return tuple(() if weight is None else tuple(weight[member].tolist()) for weight in weights)
+
+
+def scaler(x: Tensor, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each member's training clips, [model, 1, ...]; 1 where a feature is constant."""
+    means, stds = [], []
+    for member in members:
+        own = x[torch.from_numpy(member.train).to(x.device)]
+        mean, std = own.mean(0, keepdim=True), own.std(0, correction=0, keepdim=True)
+        constant = std <= 1e-6 * mean.abs() + 1e-12
+        means.append(mean)
+        stds.append(torch.where(constant, torch.ones_like(std), std))
+    return torch.stack(means), torch.stack(stds)
+
+
+def _n_steps(member: Member, training: Training) -> int:
+    return -(-len(member.train) // training.batch)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean of each row; 0 where it has no weight at all."""
+    return (values * weights).sum(1) / weights.sum(1).clamp_min(1e-12)
+
+
+def _class_weights(data: Data, members: Sequence[Member], training: Training) -> np.ndarray:
+    """Return float32 [model, class]: 1, or n / (classes present x clips of the class) where balanced."""
+    weights = np.ones((len(members), data.n_classes), dtype=np.float32)
+    if training.class_weights == "none":
+        return weights
+    y = data.y.cpu().numpy()
+    for row, member in zip(weights, members, strict=True):
+        counts = np.bincount(y[member.train], minlength=data.n_classes)
+        row[:] = len(member.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights
+
+
+def _padded(wanted: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int]]:
+    sizes = [len(rows) for rows in wanted]
+    padded = np.zeros((len(wanted), max(sizes)), dtype=np.int64)
+    for place, rows in zip(padded, wanted, strict=True):
+        place[: len(rows)] = rows
+    return padded, sizes

@@ -1,0 +1,62 @@
+"""What a head is fed: one array an encoder, rows in the order of the usable clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import TrainError
+from .config import Statistics
+
+if TYPE_CHECKING:
+    from ..store import Corpus, EncoderGroup
+
+WEIGHTED = -1
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is taken of one encoder: `layer` 0 to n_layers - 1, or WEIGHTED for all of them with learned weights."""
+
+    encoder: str
+    layer: int
+    statistics: Statistics
+
+    @property
+    def text(self) -> str:
+        """Such as "layer 12, mean"."""
+        layer = "weighted layers" if self.layer == WEIGHTED else f"layer {self.layer}"
+        return f"{layer}, {self.statistics}"
+
+
+def load(corpus: Corpus, wanted: Input, rows: np.ndarray) -> np.ndarray:
+    """Return float32 [clip, feature], or [clip, layer, feature] for weighted layers.
+
+    Raises:
+        TrainError: an embedding that counts as ok holds NaN or infinity.
+    """
+    encoder = corpus.encoder(wanted.encoder)
+    values = _mean(encoder, wanted.layer)[rows]
+    if wanted.statistics == "mean+std":
+        values = np.concatenate([values, _std(encoder, wanted.layer)[rows]], axis=-1)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if bad.any():
+        clips = ", ".join(str(clip) for clip in corpus.clip[rows[bad]][:3])
+        raise TrainError(
+            f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN or infinity "
+            f"(first: {clips}). Run `voxcache store verify`, or extract this encoder again."
+        )
+    return values
+
+
+def _mean(encoder: EncoderGroup, layer: int) -> np.ndarray:
+    return encoder.pooled_all() if layer == WEIGHTED else encoder.pooled(layer)
+
+
+def _std(encoder: EncoderGroup, layer: int) -> np.ndarray:
+    if layer != WEIGHTED:
+        return encoder.pooled_std(layer)
+    return np.stack([encoder.pooled_std(index) for index in range(encoder.n_layers)], axis=1)
