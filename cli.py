@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import VoxcacheError
 from .cli_store import app as store_app
+from .errors import VoxcacheError
 
 if TYPE_CHECKING:
     from .extract.run import Outcome

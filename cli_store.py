@@ -139,3 +139,97 @@ def _size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
+
+
+@app.command(epilog="Example:  voxcache store verify store.zarr     Example:  voxcache store verify store.zarr --repair mine.yaml")
+def verify(
+    path: StorePath,
+    repair: Annotated[
+        Path | None, typer.Option("--repair", help="compute damaged units again, with the pipeline file that made them")
+    ] = None,
+    re_embed: Annotated[
+        int, typer.Option("--re-embed", min=0, help="also embed this many clips of every encoder again, with --pipeline")
+    ] = 0,
+    pipeline: Annotated[Path | None, typer.Option("--pipeline", help="pipeline file, for --re-embed")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything and compare checksums, digests, sizes and the ledger. Exit code 1 if anything is damaged."""
+    from .extract.progress import Reporter
+    from .store import open_store
+    from .store.verify import verify as verify_store
+
+    report = Reporter(quiet=as_json)
+    with report.counting(f"verifying {path}", "units") as progress:
+        damage = verify_store(open_store(path), progress=progress)
+    if as_json:
+        typer.echo(json.dumps([vars(item) for item in damage], indent=2))
+    else:
+        for item in damage:
+            typer.echo(str(item))
+        typer.echo(f"{path}: {len(damage)} damaged" if damage else f"{path}: every object read, nothing damaged")
+    if damage and repair is not None:
+        _repair(path, damage, repair, report)
+    elif damage:
+        raise typer.Exit(1)
+    if re_embed:
+        _re_embed(path, pipeline, re_embed, report)
+
+
+def _repair(path: Path, damage: Any, pipeline: Path, report: Any) -> None:
+    from .errors import IntegrityError
+    from .extract.run import extract
+    from .pipeline import load_pipeline
+    from .store import create_store, open_store
+    from .store.backend import writer_lock
+    from .store.repair import clear
+    from .store.verify import verify as verify_store
+
+    config = load_pipeline(pipeline).model_copy(update={"store": str(path)})
+    with writer_lock(path):
+        left = clear(create_store(path), damage)
+    extract(config, report)
+    left += [str(item) for item in verify_store(open_store(path))]
+    if left:
+        raise IntegrityError("\n".join(left))
+    typer.echo(f"{path}: repaired; every object read, nothing damaged")
+
+
+def _re_embed(path: Path, pipeline: Path | None, n_clips: int, report: Any) -> None:
+    from .errors import ConfigError, IntegrityError
+    from .extract.recheck import re_embed
+    from .pipeline import load_pipeline
+
+    if pipeline is None:
+        raise ConfigError("--re-embed: which audio and encoders? Name the pipeline file with --pipeline.")
+    config = load_pipeline(pipeline).model_copy(update={"store": str(path)})
+    wrong = []
+    for result in re_embed(config, n_clips, report):
+        typer.echo(str(result))
+        if not result.agrees:
+            wrong.append(str(result))
+    if wrong:
+        raise IntegrityError("embeddings that do not come out again:\n" + "\n".join(wrong))
+
+
+@app.command(epilog="Example:  voxcache store drop store.zarr mine/wavlm-base     Example:  voxcache store drop store.zarr mine --yes")
+def drop(
+    path: StorePath,
+    what: Annotated[str, typer.Argument(help="a corpus, or corpus/encoder")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Remove an encoder or a whole corpus from a store."""
+    from .store import create_store, open_store
+    from .store import drop as drop_from
+    from .store.backend import writer_lock
+
+    name, _, encoder = what.partition("/")
+    corpus = open_store(path).corpus(name)
+    if encoder:
+        corpus.encoder(encoder)
+    subject = f"{encoder}'s embeddings of {name}" if encoder else f"corpus {name} with {len(corpus.encoders)} encoders"
+    if not yes:
+        typer.confirm(f"remove {subject} ({_size(_tree_bytes(path / what))}) from {path}?", abort=True)
+    with writer_lock(path):
+        store = create_store(path)
+        drop_from(store.corpus(name).group if encoder else store.group, path, encoder or name)
+    typer.echo(f"removed {subject}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import StoreError
 from ..pipeline import Pipeline
 from ..store import Corpus, EncoderWriter, Registered, create_store, drop, register_clips, register_encoder
 from ..store.backend import remove_partials

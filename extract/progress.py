@@ -62,11 +62,17 @@ class Work:
         return f"{clips:.1f} clips/s, {audio:.1f} audio-hours/hour, {rest}"
 
 
+def wide_console(*, stderr: bool = False) -> Console:
+    """Return a console that does not squeeze tables where its width is unknown, in a file or a pipe."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
 class Reporter:
     """Where a run's progress and remarks go."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or wide_console(stderr=True)
         self.quiet = quiet
 
     def say(self, text: str, style: str = "") -> None:

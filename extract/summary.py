@@ -16,10 +16,12 @@ from .audio import load
 from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Loaded
 from .plan import CorpusPlan, EncoderPlan, estimate, plan_corpora, plan_encoders
-from .progress import Reporter, duration, size
+from .progress import Reporter, duration, size, wide_console
 from .run import Outcome
 
 SAMPLE_CLIPS = 4
+SAMPLE_S = 0.5
+"""Each encoder is timed for at least this long."""
 
 
 def print_outcomes(outcomes: Sequence[Outcome], report: Reporter) -> None:
@@ -28,7 +30,7 @@ def print_outcomes(outcomes: Sequence[Outcome], report: Reporter) -> None:
         return
     table = Table("corpus", "encoder", "ok", "failed", "missing", "embedded now", "audio", "x real time", box=None)
     for o in outcomes:
-        speed = f"{o.audio_s / o.busy_s:.1f}" if o.busy_s else "-"
+        speed = f"{o.audio_s / o.busy_s:.0f}" if o.busy_s else "-"
         missing = o.counts["missing"] + o.counts["stale"]
         counts = (f"{o.counts['ok']} of {o.n_clips}", str(o.counts["failed"]), str(missing), str(o.embedded))
         table.add_row(o.corpus, o.encoder, *counts, duration(o.audio_s), speed)
@@ -46,7 +48,7 @@ def print_estimates(pipeline: Pipeline, report: Reporter) -> None:
     encoders = plan_encoders(pipeline)
     corpora = plan_corpora(pipeline, report)
     store = open_store(pipeline.store) if Path(pipeline.store).exists() else None
-    console = Console()
+    console = wide_console()
     for corpus in corpora:
         bad = [file.error for file in corpus.files if file.error]
         console.print(f"{corpus.scan.name}: {len(corpus.files)} clips, {corpus.hours:.2f} h of audio, {len(bad)} unreadable")
@@ -67,10 +69,8 @@ def _print_table(
             todo = estimate(plan, corpus, store, pipeline.extract)
             seconds = todo.hours_to_do * 3600 / speeds[plan.name]
             total_bytes, total_s = total_bytes + todo.n_bytes, total_s + seconds
-            table.add_row(
-                corpus.scan.name, plan.name, str(todo.clips_to_do), duration(todo.hours_to_do * 3600), size(todo.n_bytes),
-                f"{speeds[plan.name]:.0f}", duration(seconds), todo.note,
-            )  # fmt: skip
+            amounts = (str(todo.clips_to_do), duration(todo.hours_to_do * 3600), size(todo.n_bytes))
+            table.add_row(corpus.scan.name, plan.name, *amounts, f"{speeds[plan.name]:.0f}", duration(seconds), todo.note)
     console.print(table)
     console.print(f"in all {size(total_bytes)} and {duration(total_s)} of compute on {loaded.device.describe()}; nothing was written")
 
@@ -88,9 +88,11 @@ def _timed(plan: EncoderPlan, corpora: Sequence[CorpusPlan], loaded: Loaded, pip
     )
     products = plan.products(pipeline.extract)
     embed(encoder, waves[:1], cutting=cutting, products=products)
-    began = time.perf_counter()
-    embed(encoder, waves, cutting=cutting, products=products)
-    return sum(map(len, waves)) / SAMPLE_RATE_HZ / (time.perf_counter() - began)
+    began, rounds = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < SAMPLE_S or not rounds:
+        embed(encoder, waves, cutting=cutting, products=products)
+        rounds += 1
+    return rounds * sum(map(len, waves)) / SAMPLE_RATE_HZ / elapsed
 
 
 def _sample(corpora: Sequence[CorpusPlan]) -> list[np.ndarray]:

@@ -76,6 +76,8 @@ def _clear_frames(store: Store, encoder: EncoderGroup) -> None:
 def _clear_unit(store: Store, encoder: EncoderGroup, item: Damage) -> None:
     """Remove what is damaged of a unit and count the unit as missing."""
     unit = int(item.unit or 0)
+    if item.array.startswith("layer_") and item.array not in encoder.products.names():
+        return  # went with all frames
     specs = {spec.name: spec for spec in _unit_arrays(encoder)}
     ledger = item.array.startswith("sha256")
     names = LEDGER_ARRAYS if ledger else (item.array.removeprefix("done/"),)

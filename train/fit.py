@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import Training
-from .layers import GradBuffer, Linear, Noise
+from .layers import Linear, Noise
 from .networks import Network, n_parameters
 from .optimiser import StackedAdam
 from .seeding import generator

@@ -9,17 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import tiny_config
-
 from voxcache.errors import ConfigError, EncoderError, UnknownName
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.checkpoints import build, to_config
 from voxcache.extract.encoders.registry import ENCODERS, fingerprint, load, resolve
 
-PROMISED = """logmel mfcc opensmile-egemaps opensmile-compare opensmile-egemaps-lld opensmile-compare-lld
-wav2vec2-base wav2vec2-large wav2vec2-large-lv60 mms-300m mms-1b wav2vec2-as voc2vec voc2vec-as voc2vec-ls wav2vec2-mini
-hubert-base hubert-large hubert-as voc2vec-hubert-ls wavlm-base wavlm-base-plus wavlm-large
-unispeech-sat-base unispeech-sat-base-plus unispeech-sat-large data2vec-audio-base data2vec-audio-large
-whisper-tiny whisper-base whisper-small whisper-medium whisper-large whisper-large-v2 whisper-large-v3""".split()
+PROMISED = ["logmel", "mfcc", "opensmile-egemaps", "opensmile-compare", "opensmile-egemaps-lld", "opensmile-compare-lld", "wav2vec2-base", "wav2vec2-large", "wav2vec2-large-lv60", "mms-300m", "mms-1b", "wav2vec2-as", "voc2vec", "voc2vec-as", "voc2vec-ls", "wav2vec2-mini", "hubert-base", "hubert-large", "hubert-as", "voc2vec-hubert-ls", "wavlm-base", "wavlm-base-plus", "wavlm-large", "unispeech-sat-base", "unispeech-sat-base-plus", "unispeech-sat-large", "data2vec-audio-base", "data2vec-audio-large", "whisper-tiny", "whisper-base", "whisper-small", "whisper-medium", "whisper-large", "whisper-large-v2", "whisper-large-v3"]
 
 PUBLISHED_MILLIONS = {
     "wav2vec2-base": 95.04,

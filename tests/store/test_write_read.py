@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_store import KEY, Made, fill, register, register_corpus
-
 from voxcache.errors import ConfigError, KeyMismatch, SchemaError, StoreBusy, StoreError
 from voxcache.store import Products, create_store, drop, open_store
 from voxcache.store.backend import DurableStore, writer_lock

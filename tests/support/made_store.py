@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from voxcache.store import (
     ColumnData,
+    Corpus,
     EncoderWriter,
     Products,
     Registered,
-    Corpus,
     UnitData,
     create_store,
     register_clips,

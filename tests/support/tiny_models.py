@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-
 from voxcache.extract.encoders.base import Card, Dtype
 from voxcache.extract.encoders.checkpoints import Loaded, build, to_config
 from voxcache.extract.encoders.registry import ENCODERS

@@ -1,0 +1,307 @@
+"""Where results are kept: one SQLite file, `results.sqlite`, in the results folder. docs/stage2.md describes its tables.
+
+Every experiment is one transaction, written when it is finished: what is there is whole, whenever the run was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreError
+from .intervals import Predictions
+from .plan import CODE_VERSION, CorpusPlan, Experiment
+from .scores import METRICS, confusion, scores
+
+SCHEMA = 1
+FILE = "results.sqlite"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clips (
+  id TEXT PRIMARY KEY, corpus TEXT NOT NULL, n INTEGER NOT NULL, classes TEXT NOT NULL, content BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS splits (
+  id TEXT PRIMARY KEY, clips TEXT NOT NULL REFERENCES clips(id), text TEXT NOT NULL, config TEXT NOT NULL,
+  n_folds INTEGER NOT NULL, grouped INTEGER NOT NULL, fold BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS experiments (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, slot TEXT NOT NULL, corpus TEXT NOT NULL, encoders TEXT NOT NULL,
+  input TEXT NOT NULL, kind TEXT NOT NULL, architecture TEXT NOT NULL, label TEXT NOT NULL, options TEXT NOT NULL,
+  target TEXT NOT NULL, training TEXT NOT NULL, seed INTEGER NOT NULL, clips TEXT NOT NULL REFERENCES clips(id),
+  split TEXT NOT NULL REFERENCES splits(id), n_used INTEGER NOT NULL, n_total INTEGER NOT NULL,
+  accuracy REAL NOT NULL, uar REAL NOT NULL, macro_f1 REAL NOT NULL,
+  n_parameters INTEGER, train_s REAL NOT NULL, device TEXT NOT NULL, store TEXT NOT NULL, versions TEXT NOT NULL,
+  code INTEGER NOT NULL, finished TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS experiments_slot ON experiments (slot);
+CREATE TABLE IF NOT EXISTS folds (
+  experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE, fold INTEGER NOT NULL,
+  n_train INTEGER NOT NULL, n_inner INTEGER NOT NULL, n_test INTEGER NOT NULL,
+  accuracy REAL NOT NULL, uar REAL NOT NULL, macro_f1 REAL NOT NULL, best_epoch INTEGER, n_epochs INTEGER,
+  layer_weights TEXT, PRIMARY KEY (experiment, fold)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS predictions (
+  experiment INTEGER PRIMARY KEY REFERENCES experiments(id) ON DELETE CASCADE,
+  clip BLOB NOT NULL, fold BLOB NOT NULL, probability BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS maps (key TEXT PRIMARY KEY, clip BLOB NOT NULL, xy BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one fold of an experiment gave. `probabilities` float32 [test, class] for the clips `test`, int64 [test]."""
+
+    fold: int
+    test: np.ndarray
+    probabilities: np.ndarray
+    n_train: int
+    n_inner: int = 0
+    best_epoch: int | None = None
+    n_epochs: int | None = None
+    layer_weights: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one experiment gave."""
+
+    key: str
+    folds: tuple[FoldResult, ...]
+    train_s: float
+    n_parameters: int | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finished experiment as tables need it: scores of each fold, float64 [fold] a metric."""
+
+    key: str
+    seed: int
+    folds: dict[str, np.ndarray]
+    n_parameters: int | None
+    train_s: float
+    device: str
+    versions: str
+    finished: str
+
+
+class Results:
+    """The results file of one folder. Only the process that made it writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(self.path, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"results {self.path}: expected a SQLite file of voxcache that can be written, got: {error}. "
+                f"Name another `results:` folder."
+            ) from error
+        self._check_schema()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def done(self, keys: Iterable[str]) -> set[str]:
+        """Return those of `keys` that are finished."""
+        return {row[0] for row in self._in("SELECT key FROM experiments WHERE key IN", keys)}
+
+    def stale(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        """Return the experiments whose cell has a result, but one made from something else."""
+        have = self.done(experiment.key for experiment in experiments)
+        slots = {row[0] for row in self._in("SELECT slot FROM experiments WHERE slot IN", {e.slot for e in experiments})}
+        return [e for e in experiments if e.key not in have and e.slot in slots]
+
+    def save(self, experiment: Experiment, corpus: CorpusPlan, outcome: Outcome, context: Context) -> None:
+        """Write one finished experiment, whole or not at all."""
+        with self._transaction():
+            self._save_corpus(corpus)
+            row = self._db.execute(_INSERT, _values(experiment, corpus, outcome, context))
+            number = row.lastrowid
+            self._db.executemany(
+                "INSERT INTO folds VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                [_fold_values(number, fold, corpus) for fold in outcome.folds],
+            )
+            clip = np.concatenate([fold.test for fold in outcome.folds]).astype("<i4")
+            of = np.concatenate([np.full(len(fold.test), fold.fold) for fold in outcome.folds]).astype("<i2")
+            probability = np.concatenate([fold.probabilities for fold in outcome.folds]).astype("<f4")
+            self._db.execute(
+                "INSERT INTO predictions VALUES (?,?,?,?)", (number, clip.tobytes(), of.tobytes(), probability.tobytes())
+            )
+
+    def rows(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Return finished experiments by key."""
+        columns = "key, id, seed, n_parameters, train_s, device, versions, finished"
+        found = {row[0]: row for row in self._in(f"SELECT {columns} FROM experiments WHERE key IN", keys)}
+        folds: dict[int, list[tuple[float, ...]]] = {row[1]: [] for row in found.values()}
+        query = f"SELECT experiment, {', '.join(METRICS)} FROM folds WHERE experiment IN"
+        for number, *values in self._in(query, folds, order="ORDER BY fold"):
+            folds[number].append(tuple(values))
+        return {
+            key: Row(key, row[2], _by_metric(folds[row[1]]), *row[3:])
+            for key, row in found.items()
+        }
+
+    def predictions(self, key: str, n_classes: int) -> tuple[Predictions, np.ndarray]:
+        """Return what an experiment predicted, and its probabilities, float32 [test, class]."""
+        query = "SELECT clip, fold, probability FROM predictions JOIN experiments ON id = experiment WHERE key = ?"
+        clip, fold, probability = self._db.execute(query, (key,)).fetchone()
+        table = np.frombuffer(probability, "<f4").reshape(-1, n_classes)
+        rows, folds = np.frombuffer(clip, "<i4").astype(np.int64), np.frombuffer(fold, "<i2").astype(np.int64)
+        return Predictions(rows, folds, table.argmax(1)), table
+
+    def layer_weights(self, key: str) -> list[list[list[float]]]:
+        """Return the learned layer weights of each fold: one list an encoder, empty where it gives one layer."""
+        query = "SELECT layer_weights FROM folds JOIN experiments ON id = experiment WHERE key = ? ORDER BY fold"
+        return [json.loads(text) for (text,) in self._db.execute(query, (key,)) if text]
+
+    def get_map(self, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return a kept two-dimensional map: clips int64 [point], places float32 [point, 2]."""
+        row = self._db.execute("SELECT clip, xy FROM maps WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        return np.frombuffer(row[0], "<i4").astype(np.int64), np.frombuffer(row[1], "<f4").reshape(-1, 2)
+
+    def put_map(self, key: str, clip: np.ndarray, xy: np.ndarray) -> None:
+        """Keep a map."""
+        with self._transaction():
+            blobs = (clip.astype("<i4").tobytes(), xy.astype("<f4").tobytes())
+            self._db.execute("INSERT OR REPLACE INTO maps VALUES (?,?,?)", (key, *blobs))
+
+    def get_meta(self, name: str) -> str | None:
+        """Return a note the results folder keeps about itself."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_meta(self, name: str, value: str) -> None:
+        """Keep a note."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
+
+    def _save_corpus(self, corpus: CorpusPlan) -> None:
+        clips, split = corpus.clips, corpus.split
+        group = None if clips.group is None else [str(name) for name in clips.group]
+        content = json.dumps({"clip": [str(c) for c in clips.ids], "y": clips.y.tolist(), "group": group})
+        self._db.execute(
+            "INSERT OR IGNORE INTO clips VALUES (?,?,?,?,?)",
+            (clips.content, clips.corpus, len(clips), json.dumps(clips.classes), zlib.compress(content.encode())),
+        )
+        config = corpus.split_config.model_dump_json()
+        blob = zlib.compress(split.fold.astype("<i2").tobytes())
+        self._db.execute(
+            "INSERT OR IGNORE INTO splits VALUES (?,?,?,?,?,?,?)",
+            (split.content, clips.content, split.text, config, split.n_folds, int(split.grouped), blob),
+        )
+
+    def _check_schema(self) -> None:
+        stored = self.get_meta("schema")
+        if stored is None:
+            self.put_meta("schema", str(SCHEMA))
+        elif stored != str(SCHEMA):
+            raise StoreError(
+                f"results {self.path}: expected schema {SCHEMA}, got {stored}. "
+                f"Use the voxcache that wrote it, or name another `results:` folder."
+            )
+
+    def _in(self, query: str, values: Iterable[Any], order: str = "") -> Iterator[tuple[Any, ...]]:
+        wanted = list(values)
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            yield from self._db.execute(f"{query} ({','.join('?' * len(part))}) {order}", part)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"results {self.path}: could not be written: {error}. What was finished before is kept; "
+                f"free the disk or end the other writer, then run again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Context:
+    """What holds for every experiment of a run and is kept beside each."""
+
+    target: str
+    training: str
+    versions: str
+
+
+_COLUMNS = (
+    "key, slot, corpus, encoders, input, kind, architecture, label, options, target, training, seed, clips, split, n_used, "
+    "n_total, accuracy, uar, macro_f1, n_parameters, train_s, device, store, versions, code, finished"
+)
+_INSERT = f"INSERT OR REPLACE INTO experiments ({_COLUMNS}) VALUES ({','.join('?' * (_COLUMNS.count(',') + 1))})"
+
+
+def _values(experiment: Experiment, corpus: CorpusPlan, outcome: Outcome, context: Context) -> tuple[Any, ...]:
+    means = np.mean([_scores(fold, corpus) for fold in outcome.folds], axis=0).tolist()
+    return (
+        experiment.key,
+        experiment.slot,
+        experiment.corpus,
+        json.dumps([item.encoder for item in experiment.inputs]),
+        experiment.input_text,
+        experiment.chosen.kind,
+        experiment.chosen.name,
+        experiment.chosen.label,
+        experiment.chosen.options,
+        context.target,
+        context.training,
+        experiment.seed,
+        corpus.clips.content,
+        corpus.split.content,
+        len(corpus.clips),
+        corpus.clips.n_total,
+        *means,
+        outcome.n_parameters,
+        outcome.train_s,
+        outcome.device,
+        json.dumps([corpus.facts(item.encoder).content for item in experiment.inputs]),
+        context.versions,
+        CODE_VERSION,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _fold_values(number: int | None, fold: FoldResult, corpus: CorpusPlan) -> tuple[Any, ...]:
+    weights = json.dumps(fold.layer_weights) if any(fold.layer_weights) else None
+    sizes = (fold.n_train, fold.n_inner, len(fold.test))
+    return (number, fold.fold, *sizes, *_scores(fold, corpus), fold.best_epoch, fold.n_epochs, weights)
+
+
+def _scores(fold: FoldResult, corpus: CorpusPlan) -> tuple[float, float, float]:
+    counts = confusion(corpus.clips.y[fold.test], fold.probabilities.argmax(1), len(corpus.clips.classes))
+    value = scores(counts)
+    return value.accuracy, value.uar, value.macro_f1
+
+
+def _by_metric(values: list[tuple[float, ...]]) -> dict[str, np.ndarray]:
+    table = np.array(values, dtype=np.float64).reshape(-1, len(METRICS))
+    return {metric: table[:, index] for index, metric in enumerate(METRICS)}
+
+
+def open_results(folder: str | Path) -> closing[Results]:
+    """Return the results of a folder, made where there are none, as a context that closes them."""
+    return closing(Results(Path(folder)))
