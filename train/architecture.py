@@ -57,7 +57,9 @@ class Architecture:
     n_encoders: tuple[int, int | None] = (1, 1)
 
 
-def check_options(kind: str, name: str, model: type[Options], given: dict[str, Any]) -> tuple[Options | None, list[str]]:
+def check_options(
+    kind: str, name: str, model: type[Options], given: dict[str, Any]
+) -> tuple[Options | None, list[str]]:
     """Return the options as a model, or None and one sentence for each thing wrong with them."""
     try:
         return model(**given), []

@@ -182,7 +182,10 @@ def _groups(corpus: Corpus, name: str, rows: np.ndarray) -> np.ndarray:
     values = corpus.columns[name].values[rows]
     named = [str(value) not in ("", "nan") for value in values]
     return np.array(
-        [str(v) if known else f"(unnamed) {clip}" for v, known, clip in zip(values, named, corpus.clip[rows], strict=True)],
+        [
+            str(v) if known else f"(unnamed) {clip}"
+            for v, known, clip in zip(values, named, corpus.clip[rows], strict=True)
+        ],
         dtype=object,
     )
 

@@ -32,13 +32,16 @@ class SplitConfig(Section):
     """How clips are divided into folds."""
 
     kind: Literal["kfold", "predefined", "logo"] = Field(
-        "kfold", description="stratified k-fold; the corpus' own split column; leave one group out"
+        default="kfold", description="stratified k-fold; the corpus' own split column; leave one group out"
     )
-    folds: int = Field(5, ge=2, description="number of folds of a k-fold")
+    folds: int = Field(default=5, ge=2, description="number of folds of a k-fold")
     group: str = Field(
-        "auto", description="column whose values never stand in two folds; auto: where there is one; none: ignore groups"
+        default="auto",
+        description="column whose values never stand in two folds; auto: where there is one; none: ignore groups",
     )
-    seed: NonNegativeInt = Field(0, description="decides which clip goes to which fold; the same for every experiment")
+    seed: NonNegativeInt = Field(
+        default=0, description="decides which clip goes to which fold; the same for every experiment"
+    )
 
     @field_validator("group", mode="before")
     @classmethod
@@ -49,8 +52,10 @@ class SplitConfig(Section):
 class InputsConfig(Section):
     """What of an encoder's embeddings a head is given."""
 
-    layer: Layer = Field("last", description="last, a layer number, all (each in turn) or weighted (learned weights)")
-    statistics: Statistics = Field("mean", description="over a clip's frames")
+    layer: Layer = Field(
+        default="last", description="last, a layer number, all (each in turn) or weighted (learned weights)"
+    )
+    statistics: Statistics = Field(default="mean", description="over a clip's frames")
 
 
 class ArchitectureConfig(BaseModel):
@@ -77,10 +82,10 @@ class FusionConfig(Section):
     """Which encoders are fused, and how."""
 
     methods: tuple[Chosen, ...] = Field(
-        (ArchitectureConfig(name="concat"), ArchitectureConfig(name="reno")), description="fusions by name"
+        default=(ArchitectureConfig(name="concat"), ArchitectureConfig(name="reno")), description="fusions by name"
     )
     pairs: Literal["all"] | tuple[tuple[str, ...], ...] = Field(
-        "all", description="all pairs of encoders, or lists of two or more encoders"
+        default="all", description="all pairs of encoders, or lists of two or more encoders"
     )
 
 
@@ -90,12 +95,16 @@ class Training(Section):
     epochs: PositiveInt = 20
     batch: PositiveInt = 32
     lr: PositiveFloat = 1e-3
-    patience: PositiveInt = Field(5, description="epochs without a better inner loss before stopping (ours)")
-    warmup_steps: NonNegativeInt = Field(0, description="steps over which the learning rate rises to lr")
-    decay: Literal["none", "linear"] = Field("none", description="of the learning rate after the warm-up, to 0 at the end")
+    patience: PositiveInt = Field(default=5, description="epochs without a better inner loss before stopping (ours)")
+    warmup_steps: NonNegativeInt = Field(default=0, description="steps over which the learning rate rises to lr")
+    decay: Literal["none", "linear"] = Field(
+        default="none", description="of the learning rate after the warm-up, to 0 at the end"
+    )
     weight_decay: NonNegativeFloat = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    inner: float = Field(0.2, gt=0, lt=1, description="share of the training clips that early stopping watches (ours)")
+    inner: float = Field(
+        default=0.2, gt=0, lt=1, description="share of the training clips that early stopping watches (ours)"
+    )
 
 
 PRESETS: dict[str, Training] = {
@@ -108,16 +117,16 @@ PRESETS: dict[str, Training] = {
 class TrainConfig(Section):
     """The whole section. `train: {}` runs the heads of RENO on every corpus and encoder of the store."""
 
-    corpora: Names = Field("all", description="corpora of the store")
-    encoders: Names = Field("all", description="encoders of the store")
-    target: str = Field("label", description="the column to predict")
+    corpora: Names = Field(default="all", description="corpora of the store")
+    encoders: Names = Field(default="all", description="encoders of the store")
+    target: str = Field(default="label", description="the column to predict")
     split: SplitConfig = SplitConfig()
     inputs: InputsConfig = InputsConfig()
     heads: tuple[Chosen, ...] = (ArchitectureConfig(name="fcn"), ArchitectureConfig(name="cnn"))
     fusion: FusionConfig | None = None
-    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
     preset: Literal["reno", "voc2vec", "emotion-share"] = "reno"
-    training: Training = Field(Training(), description="what differs from the preset")
+    training: Training = Field(default=Training(), description="what differs from the preset")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("seeds")

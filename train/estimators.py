@@ -17,7 +17,9 @@ from ..errors import TrainError
 
 def logreg(c: float, max_iter: int, class_weights: str) -> Any:
     """Return a logistic regression after a scaler."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=max_iter, class_weight=_weights(class_weights)))
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=c, max_iter=max_iter, class_weight=_weights(class_weights))
+    )
 
 
 def svm(c: float, kernel: str, class_weights: str) -> Any:
@@ -46,7 +48,9 @@ def fit_predict(estimator: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray
         TrainError: fewer than two classes to train on.
     """
     if len(np.unique(y)) < 2:
-        raise TrainError(f"training clips of one fold: expected two classes, got one ({len(y)} clips). Use fewer folds.")
+        raise TrainError(
+            f"training clips of one fold: expected two classes, got one ({len(y)} clips). Use fewer folds."
+        )
     if hasattr(estimator, "steps") and isinstance(estimator[-1], KNeighborsClassifier):
         estimator[-1].n_neighbors = min(estimator[-1].n_neighbors, len(y))
     estimator.fit(x, y)

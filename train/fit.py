@@ -126,7 +126,9 @@ class _Stack:
 
     def drop_stopped(self, epoch: int) -> bool:
         """Take members out that have not improved for `patience` epochs. Returns whether any are left."""
-        going = [place for place, member in enumerate(self.alive) if epoch - self.best_epoch[member] < self.training.patience]
+        going = [
+            place for place, member in enumerate(self.alive) if epoch - self.best_epoch[member] < self.training.patience
+        ]
         if len(going) < len(self.alive):
             self.alive = [self.alive[place] for place in going]
             self.optimiser.keep(going)
@@ -180,7 +182,7 @@ class _Stack:
         loss = self._losses(output.logits, rows, own)
         if output.extra_loss is not None:
             loss = loss + _mean(output.extra_loss, own.to(output.extra_loss.dtype))
-        loss.sum().backward()
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step([count > 0 for count in n_rows])
 
     def _losses(self, logits: Tensor, rows: Tensor, own: Tensor) -> Tensor:
@@ -205,7 +207,9 @@ class _Stack:
     def _evaluate(self, wanted: Sequence[np.ndarray]) -> Tensor:
         """Return logits [model, row, class] for each model's own rows, padded with clip 0."""
         rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.y.device)
-        parts = [self.network([x[part] for x in self.data.xs]).logits for part in rows.split(EVALUATED_ROWS, dim=1)]
+        parts = [
+            self.network([x[part] for x in self.data.xs]).logits for part in torch.split(rows, EVALUATED_ROWS, dim=1)
+        ]
         return torch.cat(parts, dim=1)
 
     def _set_stats(self, members: Sequence[int]) -> None:

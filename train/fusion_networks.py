@@ -18,7 +18,7 @@ from .networks import Output, check_width
 
 
 class Branches(nn.Module):
-    """A conv branch an encoder, pooled to the same number of positions: ([model, row, feature], ...) -> [model, row, token, channel] each."""
+    """A conv branch an encoder, each pooled to the same number of positions, which are its tokens."""
 
     def __init__(self, shape: Shape, rngs: Rngs, options: BranchOptions) -> None:
         super().__init__()
@@ -28,6 +28,7 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList(ConvFeatures(rngs, options.filters) for _ in shape.dims)
 
     def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        """Return [model, row, token, channel] for each [model, row, feature]."""
         return [self._pool(branch(x)) for branch, x in zip(self.branches, xs, strict=True)]
 
     def _pool(self, x: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class Concat(nn.Module):
         self.dense = Dense(rngs, width, shape.n_outputs, hidden=options.hidden, dropout=options.dropout)
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None) -> Output:
+        """Return logits, and while training the loss of its own where it has one."""
         joint = torch.cat(self.branches(xs), dim=2).flatten(2)  # [model, row, encoder x token x channel]
         return Output(self.dense(joint, noise))
 
@@ -77,6 +79,7 @@ class Reno(nn.Module):
         self.dense = Dense(rngs, width, shape.n_outputs, hidden=options.hidden, dropout=options.dropout)
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None) -> Output:
+        """Return logits, and while training the loss of its own where it has one."""
         tokens = [attend(x) for attend, x in zip(self.within, self.branches(xs), strict=True)]
         joint = self.across(torch.cat(tokens, dim=2)).flatten(2)
         loss = self._divergence([x.flatten(2) for x in tokens]) if noise is not None else None

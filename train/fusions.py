@@ -20,7 +20,7 @@ class BranchOptions(CnnOptions):
     """A conv branch an encoder, each pooled to one size, then dense layers over all of them."""
 
     positions: PositiveInt = Field(
-        40,
+        default=40,
         description="pooled positions of all branches together; each branch keeps positions / encoders of them, so that "
         "the network has the paper's 1.3 to 1.5 M parameters for encoders of any dim (ours)",
     )
@@ -29,9 +29,9 @@ class BranchOptions(CnnOptions):
 class RenoOptions(BranchOptions):
     """RENO. The paper's values of alpha, lambda and eps are lost in the text we have; these are ours."""
 
-    alpha: PositiveFloat = Field(0.5, description="order of the Renyi divergence; 1 is Kullback-Leibler (ours)")
-    weight: NonNegativeFloat = Field(0.1, description="lambda, the weight of the divergence in the loss (ours)")
-    eps: PositiveFloat = Field(1e-8, description="added inside the logarithm (ours)")
+    alpha: PositiveFloat = Field(default=0.5, description="order of the Renyi divergence; 1 is Kullback-Leibler (ours)")
+    weight: NonNegativeFloat = Field(default=0.1, description="lambda, the weight of the divergence in the loss (ours)")
+    eps: PositiveFloat = Field(default=1e-8, description="added inside the logarithm (ours)")
     attention_heads: PositiveInt = 2
 
 

@@ -23,7 +23,9 @@ class DenseOptions(Options):
     """Dense layers after whatever stands before them."""
 
     hidden: tuple[PositiveInt, ...] = (512, 128)
-    dropout: float = Field(0.3, ge=0, lt=1, description="after each dense layer (ours: the paper gives no number)")
+    dropout: float = Field(
+        default=0.3, ge=0, lt=1, description="after each dense layer (ours: the paper gives no number)"
+    )
 
 
 class CnnOptions(DenseOptions):
@@ -36,7 +38,7 @@ class MlpOptions(Options):
     """One hidden layer."""
 
     hidden: PositiveInt = 256
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class LogregOptions(Options):
@@ -63,7 +65,7 @@ class ForestOptions(Options):
     """Random forest."""
 
     trees: PositiveInt = 300
-    max_depth: NonNegativeInt = Field(0, description="0: no limit")
+    max_depth: NonNegativeInt = Field(default=0, description="0: no limit")
 
 
 def _fcn(shape: Shape, options: DenseOptions, rngs: Rngs) -> nn.Module:
@@ -121,7 +123,13 @@ def _add(name: str, summary: str, source: str, options: type[Options], build: An
 
 _RENO = "Phukan et al., RENO, section III"
 _add("fcn", "dense 512, 128, output", _RENO, DenseOptions, _fcn)
-_add("cnn", "Conv1d 32 and 64 filters of width 3, max-pool 2 after each; flatten; dense 512, 128", _RENO, CnnOptions, _cnn)
+_add(
+    "cnn",
+    "Conv1d 32 and 64 filters of width 3, max-pool 2 after each; flatten; dense 512, 128",
+    _RENO,
+    CnnOptions,
+    _cnn,
+)
 _add("mlp2", "two linear layers with ReLU between", "Koudounas et al., voc2vec, section III", MlpOptions, _mlp2)
 _add("linear", "linear probe", "baseline", NoOptions, _linear)
 _add("logreg", "logistic regression", "scikit-learn", LogregOptions, _logreg, engine="sklearn", seeded=False)

@@ -9,6 +9,7 @@ Weights are drawn as torch.nn's default layers draw them: uniform within 1 / sqr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -53,7 +54,9 @@ class GradBuffer:
 
 class _Affine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, buffer: GradBuffer) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, buffer: GradBuffer
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.buffer = buffer  # type: ignore[attr-defined]
         return torch.baddbmm(bias, x, weight)
@@ -78,6 +81,7 @@ class Linear(nn.Module):
         self.buffer = GradBuffer(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x W + b."""
         if not torch.is_grad_enabled():
             return torch.baddbmm(self.bias, x, self.weight)
         out: Tensor = _Affine.apply(x, self.weight, self.bias, self.buffer)  # type: ignore[no-untyped-call]
@@ -96,6 +100,7 @@ class Conv1d(nn.Module):
         self.dense = Linear(rngs, width * n_in, n_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved signal."""
         n_models, n_clips, length, _ = x.shape
         padded = F.pad(x, (0, 0, self.width // 2, self.width // 2))
         around = torch.cat([padded[:, :, k : k + length] for k in range(self.width)], dim=-1)
@@ -144,11 +149,12 @@ class Dense(nn.Module):
     def __init__(self, rngs: Rngs, n_in: int, n_out: int, *, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()
         sizes = [n_in, *hidden]
-        self.hidden = nn.ModuleList(Linear(rngs, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(Linear(rngs, a, b) for a, b in itertools.pairwise(sizes))
         self.out = Linear(rngs, sizes[-1], n_out)
         self.dropout = dropout
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """Return the output layer's values; without noise nothing is dropped."""
         for layer in self.hidden:
             x = F.relu(layer(x))
             if noise is not None:
@@ -169,6 +175,7 @@ class ConvFeatures(nn.Module):
         self.second = Conv1d(rngs, filters[0], filters[1])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what is left of each quarter of the vector."""
         x = F.relu(max_pool2(self.first(x.unsqueeze(-1))))
         return F.relu(max_pool2(self.second(x)))
 
@@ -183,6 +190,7 @@ class SelfAttention(nn.Module):
         self.out = Linear(rngs, dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x plus what its tokens say to each other."""
         n_models, n_rows, n_tokens, dim = x.shape
         flat = x.reshape(n_models, n_rows * n_tokens, dim)
         packed = self.query_key_value(flat).view(n_models * n_rows, n_tokens, 3, self.heads, dim // self.heads)

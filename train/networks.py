@@ -32,6 +32,7 @@ class Fcn(nn.Module):
         self.dense = Dense(rngs, shape.dims[0], shape.n_outputs, hidden=hidden, dropout=dropout)
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None) -> Output:
+        """Return logits."""
         return Output(self.dense(xs[0], noise))
 
 
@@ -51,6 +52,7 @@ class Cnn(nn.Module):
         self.dense = Dense(rngs, dim // 4 * filters[1], shape.n_outputs, hidden=hidden, dropout=dropout)
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None) -> Output:
+        """Return logits."""
         return Output(self.dense(self.features(xs[0]).flatten(2), noise))
 
 
@@ -84,6 +86,7 @@ class Network(nn.Module):
         )
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None = None) -> Output:
+        """Return what the body says of the scaled inputs."""
         out: Output = self.body([self._prepare(index, x) for index, x in enumerate(xs)], noise)
         return out
 

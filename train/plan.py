@@ -58,7 +58,11 @@ class Chosen:
     name: str
     label: str
     options: str
-    entry: Architecture
+
+    @property
+    def entry(self) -> Architecture:
+        """What the registry knows of it."""
+        return (HEADS if self.kind == "head" else FUSIONS).get(self.name)
 
     @property
     def values(self) -> Any:
@@ -151,7 +155,9 @@ def plan(config: TrainConfig, store: Store) -> Plan:
         for seed in (config.seeds if chosen.entry.seeded else config.seeds[:1])
     )
     if not experiments:
-        raise ConfigError("train: nothing to run: expected heads, or a fusion and two encoders. Name one under `heads:`.")
+        raise ConfigError(
+            "train: nothing to run: expected heads, or a fusion and two encoders. Name one under `heads:`."
+        )
     return Plan(config, training, tuple(corpora), experiments, tuple(notes))
 
 
@@ -174,7 +180,7 @@ def _choose(
         if label in chosen:
             problems.append(f"train, {kind} {label!r}: named twice. Remove one, or give them different options.")
         text = json.dumps(options.model_dump(mode="json"), sort_keys=True)
-        chosen[label] = Chosen(kind, item.name, label, text, entry)
+        chosen[label] = Chosen(kind, item.name, label, text)
     return list(chosen.values())
 
 
@@ -223,7 +229,9 @@ def _names(what: str, wanted: Any, known: Sequence[str], problems: list[str]) ->
     if wanted == "all":
         return list(known)
     problems += [
-        f"train.{what}: {name!r} is not in the store{nearest(name, known)} {_holds(known)}" for name in wanted if name not in known
+        f"train.{what}: {name!r} is not in the store{nearest(name, known)} {_holds(known)}"
+        for name in wanted
+        if name not in known
     ]
     return [name for name in wanted if name in known]
 
@@ -337,7 +345,10 @@ def _groups(config: TrainConfig, corpus: CorpusPlan, problems: list[str]) -> lis
         place = f"train.fusion.pairs[{index}], corpus {corpus.name!r}"
         stored = [resolve(name, names) for name in group]
         absent = [name for name, found in zip(group, stored, strict=True) if found is None]
-        problems += [f"{place}: encoder {name!r} is not among those in use{nearest(name, names)} {_holds(names)}" for name in absent]
+        problems += [
+            f"{place}: encoder {name!r} is not among those in use{nearest(name, names)} {_holds(names)}"
+            for name in absent
+        ]
         if len(group) < 2:
             problems.append(f"{place}: expected two or more encoders, got {len(group)}. Use a head for one encoder.")
         elif len(set(stored)) < len(stored) and not absent:
@@ -381,4 +392,3 @@ def _relevant(training: Training, chosen: Chosen) -> dict[str, Any]:
 def _hash(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-

@@ -127,7 +127,9 @@ class Results:
     def stale(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Return the experiments whose cell has a result, but one made from something else."""
         have = self.done(experiment.key for experiment in experiments)
-        slots = {row[0] for row in self._in("SELECT slot FROM experiments WHERE slot IN", {e.slot for e in experiments})}
+        slots = {
+            row[0] for row in self._in("SELECT slot FROM experiments WHERE slot IN", {e.slot for e in experiments})
+        }
         return [e for e in experiments if e.key not in have and e.slot in slots]
 
     def save(self, experiment: Experiment, corpus: CorpusPlan, outcome: Outcome, context: Context) -> None:
@@ -144,7 +146,8 @@ class Results:
             of = np.concatenate([np.full(len(fold.test), fold.fold) for fold in outcome.folds]).astype("<i2")
             probability = np.concatenate([fold.probabilities for fold in outcome.folds]).astype("<f4")
             self._db.execute(
-                "INSERT INTO predictions VALUES (?,?,?,?)", (number, clip.tobytes(), of.tobytes(), probability.tobytes())
+                "INSERT INTO predictions VALUES (?,?,?,?)",
+                (number, clip.tobytes(), of.tobytes(), probability.tobytes()),
             )
 
     def rows(self, keys: Sequence[str]) -> dict[str, Row]:
@@ -155,10 +158,7 @@ class Results:
         query = f"SELECT experiment, {', '.join(METRICS)} FROM folds WHERE experiment IN"
         for number, *values in self._in(query, folds, order="ORDER BY fold"):
             folds[number].append(tuple(values))
-        return {
-            key: Row(key, row[2], _by_metric(folds[row[1]]), *row[3:])
-            for key, row in found.items()
-        }
+        return {key: Row(key, row[2], _by_metric(folds[row[1]]), *row[3:]) for key, row in found.items()}
 
     def predictions(self, key: str, n_classes: int) -> tuple[Predictions, np.ndarray]:
         """Return what an experiment predicted, and its probabilities, float32 [test, class]."""

@@ -151,7 +151,7 @@ def deal_groups(y: np.ndarray, group: np.ndarray, n_folds: int, rng: np.random.G
         best = int(np.argmin(held @ shares[name]))  # an empty fold gives 0, so none stays empty
         fold_of[name] = best
         held[best] += shares[name]
-    return fold_of[group]
+    return np.asarray(fold_of[group])
 
 
 def count_leaks(fold: np.ndarray, n_folds: int, group: np.ndarray) -> np.ndarray:
@@ -187,7 +187,9 @@ def inner_split(clips: Clips, split: Split, fold: int, *, seed: int, share: floa
     return _smallest_part(train, deal(clips.y[train], n_parts, rng), n_parts, rng)
 
 
-def _smallest_part(train: np.ndarray, part: np.ndarray, n_parts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _smallest_part(
+    train: np.ndarray, part: np.ndarray, n_parts: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return all parts but one, and that one: the one nearest to an even share, so that one huge group stays trained on."""
     sizes = np.bincount(part, minlength=n_parts)
     distance = np.abs(sizes - len(train) / n_parts)
@@ -218,7 +220,11 @@ def _predefined(clips: Clips) -> tuple[np.ndarray, int, str]:
             f"Use `kind: kfold`."
         )
     number = {name: index for index, name in enumerate(names)} | {"": UNUSED}
-    return np.array([number[value] for value in values], dtype=np.int16), len(names), f"the corpus' own {len(names)} folds"
+    return (
+        np.array([number[value] for value in values], dtype=np.int16),
+        len(names),
+        f"the corpus' own {len(names)} folds",
+    )
 
 
 def _leave_one_out(clips: Clips) -> tuple[np.ndarray, int, str]:
@@ -246,5 +252,7 @@ def _rare_classes(clips: Clips, fold: np.ndarray, n_folds: int) -> list[str]:
         if not learnt_and_tested:
             notes.append(f"class {name!r} ({count}) is never both trained on and tested: it can only be got wrong")
         elif tested < n_folds and n_folds <= 20:
-            notes.append(f"class {name!r} ({count}) is tested in {tested} of {n_folds} folds; the others score without it")
+            notes.append(
+                f"class {name!r} ({count}) is tested in {tested} of {n_folds} folds; the others score without it"
+            )
     return notes

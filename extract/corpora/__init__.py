@@ -9,17 +9,25 @@ import dataclasses
 
 from ...errors import ConfigError
 from ...registry import Registry
+from .asvp_esd import ASVP_ESD
 from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan
+from .cnvve import CNVVE
 from .donate_a_cry import DONATE_A_CRY
+from .emotion_share import EMOTION_SHARE
 from .folders import FOLDERS
+from .jnv import JNV
 from .manifest import MANIFEST
+from .nonverbal_vocalization import NONVERBAL_VOCALIZATION
 from .synthetic import SYNTHETIC
+from .vivae import VIVAE
 
 __all__ = ["CORPORA", "About", "Adapter", "ClipSource", "Column", "CorpusConfig", "CorpusScan", "scan_corpus"]
 
 CORPORA: Registry[Adapter] = Registry("corpus adapter", group="voxcache.corpora")
-for _adapter in (MANIFEST, FOLDERS, SYNTHETIC, DONATE_A_CRY.adapter()):
+for _adapter in (MANIFEST, FOLDERS, SYNTHETIC, EMOTION_SHARE):
     CORPORA.register(_adapter.name, _adapter)
+for _release in (DONATE_A_CRY, ASVP_ESD, JNV, VIVAE, CNVVE, NONVERBAL_VOCALIZATION):
+    CORPORA.register(_release.name, _release.adapter())
 
 _COMMON = frozenset({"adapter", "root", "licence", "citation", "homepage"})
 

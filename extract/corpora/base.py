@@ -30,11 +30,14 @@ class CorpusConfig(BaseModel):
     root: Path | None = Field(None, description="the folder with the corpus")
     manifest: Path | None = Field(None, description="a CSV, TSV or Parquet file with one row a clip")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="manifest: its own names for path, label, clip, speaker, split, start_s, end_s"
+        default_factory=dict,
+        description="manifest: its own names for path, label, clip, speaker, split, start_s, end_s",
     )
     targets: tuple[str, ...] = Field((), description="manifest: columns with continuous targets")
     extensions: tuple[str, ...] = Field((), description="folders: file endings taken for audio, such as .wav")
-    subset: str | None = Field(None, description="asvp-esd: all, adults, babies, speech or non-speech")
+    subset: str | None = Field(
+        None, description="a part of a published corpus, such as non-speech; see docs/corpora.md"
+    )
     n_speakers: int | None = Field(None, ge=2, le=99, description="synthetic: speakers")
     clips_per_class_per_speaker: int | None = Field(None, ge=1, le=999, description="synthetic: clips of each")
     seed: int | None = Field(None, ge=0, lt=2**32, description="synthetic: what everything is drawn from")
@@ -122,7 +125,10 @@ def id_problems(ids: Iterable[tuple[str, str]]) -> list[str]:
     problems, seen = [], defaultdict(list)
     for where, name in ids:
         if reason := _unusable(name):
-            problems.append(f"{where}: expected a clip id inside the corpus, got {name!r}, which {reason}. Rename it.")
+            problems.append(
+                f"{where}: expected a clip id inside the corpus, got {name!r}, which {reason}. "
+                "Rename it, or give it another name in a column clip."
+            )
         seen[name.casefold()].append((where, name))
     for group in seen.values():
         if len(group) > 1:

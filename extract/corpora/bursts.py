@@ -140,7 +140,8 @@ def _pitch(recipe: Recipe, voice: Speaker, position: Wave, random: RandomState) 
     tremor = 1 + recipe.tremor * np.sin(2 * np.pi * random.uniform(5.5, 8.5) * time_s)
     steps = np.arange(0, n + 200, 200)
     jitter = np.interp(np.arange(n), steps, 1 + 0.012 * random.standard_normal(len(steps)))
-    return voice.f0_hz * recipe.f0 * contour * tremor * jitter
+    f0_hz: Wave = voice.f0_hz * recipe.f0 * contour * tremor * jitter
+    return f0_hz
 
 
 def _pulses(f0_hz: Wave) -> Wave:

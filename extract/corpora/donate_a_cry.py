@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from .base import About, ClipSource, Column
-from .releases import Release, Values, odd_note
+from .releases import Part, Release, Values, odd_note
 
 PUBLISHED = {"hungry": 382, "discomfort": 27, "tired": 24, "belly_pain": 16, "burping": 8}
 """Clips a class in the cleaned edition; voc2vec, table II, has the same total of 457."""
@@ -19,7 +19,9 @@ PUBLISHED = {"hungry": 382, "discomfort": 27, "tired": 24, "belly_pain": 16, "bu
 AGES = {"04": "0-4 weeks", "48": "4-8 weeks", "26": "2-6 months", "72": "7-24 months", "22": "over 2 years"}
 REASONS = {"hu": "hungry", "bu": "burping", "bp": "belly_pain", "dc": "discomfort", "ti": "tired", "ch": "discomfort"}
 
-_NAME = re.compile(r"(?P<instance>[0-9A-Fa-f-]{36})-(?P<time>\d+)-[\d.]+-(?P<sex>[mf])-(?P<age>\d\d)-(?P<reason>[a-z]+)")
+_NAME = re.compile(
+    r"(?P<instance>[0-9A-Fa-f-]{36})-(?P<time>\d+)-[\d.]+-(?P<sex>[mf])-(?P<age>\d\d)-(?P<reason>[a-z]+)"
+)
 
 
 def parse(clip: str) -> Values | None:
@@ -67,7 +69,6 @@ DONATE_A_CRY = Release(
     ),
     parse=parse,
     layout=f"folders {', '.join(PUBLISHED)} with files named <app instance>-<time>-<version>-<sex>-<age>-<reason>.wav",
-    n_published=sum(PUBLISHED.values()),
-    published=PUBLISHED,
+    parts={"all": Part(n_published=sum(PUBLISHED.values()), published=PUBLISHED)},
     remarks=remarks,
 )

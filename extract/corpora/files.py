@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigError
-from .base import CorpusConfig, clip_id
+from .base import CorpusConfig, clip_id, plural
 
 AUDIO_EXTENSIONS = frozenset(
     {
@@ -33,7 +33,7 @@ class Listing:
         if not self.ignored:
             return []
         kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in self.ignored.most_common(5))
-        return [f"ignored {self.ignored.total()} files that are not audio by their ending ({kinds})"]
+        return [f"ignored {plural(self.ignored.total(), 'file')} not audio by their ending ({kinds})"]
 
 
 def corpus_root(name: str, config: CorpusConfig) -> Path:

@@ -32,9 +32,7 @@ def scan(name: str, config: CorpusConfig) -> CorpusScan:
     if loose := len(listing.files) - len(clips):
         notes.append(f"ignored {plural(loose, 'audio file')} outside class folders")
     about = FOLDERS.about
-    return CorpusScan(
-        name, "folders", about.licence, about.citation, about.homepage, (LABEL,), clips, tuple(notes)
-    )
+    return CorpusScan(name, "folders", about.licence, about.citation, about.homepage, (LABEL,), clips, tuple(notes))
 
 
 def single_labels(clips: tuple[ClipSource, ...]) -> list[str]:

@@ -99,7 +99,9 @@ def _clip(reading: _Reading, index: int, problems: list[str]) -> ClipSource:
     start_s = _number(reading.cell(row, "start_s"), f"{where}: expected start_s in seconds", problems)
     end_s = _number(reading.cell(row, "end_s"), f"{where}: expected end_s in seconds", problems)
     if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
-        problems.append(f"{where}: expected 0 <= start_s < end_s, got {start_s or 0:g} and {end_s}. Correct the bounds.")
+        problems.append(
+            f"{where}: expected 0 <= start_s < end_s, got {start_s or 0:g} and {end_s}. Correct the bounds."
+        )
     values: dict[str, str | float] = {role: reading.cell(row, role) for role in _NAMED if role in reading.source}
     for target in reading.targets:
         number = _number(row[target], f"{where}: expected a number in {target}", problems)
@@ -154,7 +156,9 @@ def _columns(reading: _Reading) -> tuple[Column, ...]:
     targets = [Column(_column_name(name), "target", name, "float") for name in reading.targets]
     columns = (*named, *targets, *(Column(_column_name(name), "meta", name) for name in reading.meta))
     twice = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
-    raise_all([f"manifest {reading.table.path.name}: two columns would both be {name!r}. Rename one." for name in twice])
+    raise_all(
+        [f"manifest {reading.table.path.name}: two columns would both be {name!r}. Rename one." for name in twice]
+    )
     return columns
 
 

@@ -77,7 +77,7 @@ def make(root: Path, plan: Plan) -> dict[str, float]:
     index = _read_index(root, plan)
     made = dict(index)
     for key in plan.clips():
-        clip, label, speaker = _identity(plan, *key)
+        clip = _identity(plan, *key)[0]
         known = index.get(clip)
         if known and _sha256(root / clip) == known[0]:
             continue

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ...errors import EncoderError
 from .acoustic import MEL, N_MFCC
 from .base import SAMPLE_RATE_HZ, Card, Emit, Encoder, Request
+from .requests import refuse_options, refuse_weights
 from .weights import state_sha256
 
 EXTRACTOR = "acoustic-1"
@@ -21,11 +21,8 @@ class AcousticEncoder(Encoder):
     """
 
     def __init__(self, request: Request, card: Card, device: str) -> None:
-        if request.weights not in (None, "none"):
-            raise EncoderError(
-                f"{card.name}, weights {request.weights!r}: expected none, it is computed, not learned. "
-                f"Leave `weights:` out."
-            )
+        refuse_weights(request)
+        refuse_options(request)
         from torchaudio.functional import create_dct
         from torchaudio.transforms import MelSpectrogram
 

@@ -91,7 +91,7 @@ class Mixer(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Spread step sizes log-uniformly over 0.001 to 0.1 (inverse softplus); scale what goes to the residual by depth."""
+        """Spread step sizes log-uniformly over 0.001 to 0.1 (inverse softplus); scale the output by depth."""
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         step = torch.empty(self.inner).uniform_(math.log(0.001), math.log(0.1)).exp()
         self.dt_proj.bias.copy_(step + (-torch.expm1(-step)).log())

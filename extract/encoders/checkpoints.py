@@ -14,6 +14,7 @@ from ...errors import CheckpointError, EncoderError
 from .base import Card, Request
 from .config_json import read_json, shape_of
 from .fingerprints import cached_commit
+from .requests import refuse_options
 from .weights import read_state, refuse_misfit, seeded, state_sha256
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def load_transformers(
         CheckpointError: keys missing, left over or of another shape.
         EncoderError: the weights cannot be had.
     """
+    refuse_options(request)
     wanted = request.weights or card.weights
     if wanted == "random":
         return random_model(config, request.seed)

@@ -16,7 +16,7 @@ def shape_of(config: Mapping[str, object]) -> tuple[int, int]:
     if not isinstance(dim, int) or not isinstance(blocks, int):
         raise EncoderError(
             f"model type {config.get('model_type')!r}: expected `hidden_size` and `num_hidden_layers` in its "
-            f"config.json, got neither. It is not supported; write a plug-in for it (docs/extending.md)."
+            f"config.json, got neither. It is not supported; write a plug-in for it (docs/encoders.md)."
         )
     return dim, blocks + 1
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Emit, Encoder, Entry, FrameRule, Request, canonical_hash
+from .requests import refuse_options, refuse_weights
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +31,8 @@ class OpensmileEncoder(Encoder):
     batched = False
 
     def __init__(self, request: Request, card: Card, feature_set: str, level: str) -> None:
-        if request.weights not in (None, "none"):
-            raise EncoderError(
-                f"{card.name}, weights {request.weights!r}: expected none, it is computed, not learned. "
-                f"Leave `weights:` out."
-            )
+        refuse_weights(request)
+        refuse_options(request)
         self.card = card
         self.device = "cpu"
         self.dtype = "float32"

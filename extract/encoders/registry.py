@@ -21,6 +21,7 @@ FAMILIES = (
     "unispeech_sat",
     "data2vec",
     "whisper",
+    "audio_mamba",
 )
 for _family in FAMILIES:
     for _name, _entry in import_module(f".{_family}", __package__).ENTRIES.items():

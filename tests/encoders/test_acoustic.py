@@ -81,7 +81,9 @@ def test_opensmile_equals_the_package(name: str, dim: int) -> None:
     encoder = load(Request(name=name))
     smile = opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02 if "egemaps" in name else opensmile.FeatureSet.ComParE_2016,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors if "lld" in name else opensmile.FeatureLevel.Functionals,
+        feature_level=opensmile.FeatureLevel.LowLevelDescriptors
+        if "lld" in name
+        else opensmile.FeatureLevel.Functionals,
     )
     waves = [0.1 * noise(n, n) for n in (960, 16_001, 4_000, 1_119, 1_120)]
     for wave, layers in zip(waves, collect(encoder, waves), strict=True):

@@ -15,7 +15,7 @@ from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.exactness import collect, compare_alone
 from voxcache.extract.encoders.registry import load, resolve
 
-HEAR = '''
+HEAR = """
 import torch
 
 class Model(torch.nn.Module):
@@ -36,11 +36,12 @@ def get_scene_embeddings(audio, model):
 def get_timestamp_embeddings(audio, model):
     frames = audio[:, : audio.shape[1] // 100 * 100].unflatten(1, (-1, 100))
     return torch.stack([frames.mean(2), frames.amax(2)], 2), torch.arange(frames.shape[1])[None] * 12.5
-'''
+"""
 
 
 @pytest.fixture
 def hear_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with the HEAR API that can be imported; its encoder name."""
     (tmp_path / "made_hear.py").write_text(HEAR)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "made_hear", raising=False)
@@ -96,11 +97,17 @@ def test_hear_misuse_is_named(hear_module: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="module")
 def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A small audio spectrogram transformer and its extractor, saved; the model itself."""
     from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
     folder = tmp_path_factory.mktemp("models") / "my-ast"
     config = ASTConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_length=128, num_mel_bins=32
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_length=128,
+        num_mel_bins=32,
     )
     model = shaken(ASTModel(config))
     model.save_pretrained(folder)
@@ -116,7 +123,9 @@ def test_any_other_transformers_encoder(ast_folder: tuple[Path, Any]) -> None:
     encoder = load(Request(name=str(folder)))
     assert (encoder.card.dim, encoder.card.n_layers, encoder.batched) == (24, 3, False)
     wave = 0.1 * noise(12_000)
-    inputs = ASTFeatureExtractor(max_length=128, num_mel_bins=32)(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
+    inputs = ASTFeatureExtractor(max_length=128, num_mel_bins=32)(
+        wave.numpy(), sampling_rate=16_000, return_tensors="pt"
+    )
     with torch.no_grad():
         out = model(**inputs, output_hidden_states=True)
     expected = [state[0].mean(0, keepdim=True) for state in (*out.hidden_states[:-1], out.last_hidden_state)]

@@ -14,7 +14,43 @@ from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.checkpoints import build, to_config
 from voxcache.extract.encoders.registry import ENCODERS, fingerprint, load, resolve
 
-PROMISED = ["logmel", "mfcc", "opensmile-egemaps", "opensmile-compare", "opensmile-egemaps-lld", "opensmile-compare-lld", "wav2vec2-base", "wav2vec2-large", "wav2vec2-large-lv60", "mms-300m", "mms-1b", "wav2vec2-as", "voc2vec", "voc2vec-as", "voc2vec-ls", "wav2vec2-mini", "hubert-base", "hubert-large", "hubert-as", "voc2vec-hubert-ls", "wavlm-base", "wavlm-base-plus", "wavlm-large", "unispeech-sat-base", "unispeech-sat-base-plus", "unispeech-sat-large", "data2vec-audio-base", "data2vec-audio-large", "whisper-tiny", "whisper-base", "whisper-small", "whisper-medium", "whisper-large", "whisper-large-v2", "whisper-large-v3"]
+PROMISED = [
+    "logmel",
+    "mfcc",
+    "opensmile-egemaps",
+    "opensmile-compare",
+    "opensmile-egemaps-lld",
+    "opensmile-compare-lld",
+    "wav2vec2-base",
+    "wav2vec2-large",
+    "wav2vec2-large-lv60",
+    "mms-300m",
+    "mms-1b",
+    "wav2vec2-as",
+    "voc2vec",
+    "voc2vec-as",
+    "voc2vec-ls",
+    "wav2vec2-mini",
+    "hubert-base",
+    "hubert-large",
+    "hubert-as",
+    "voc2vec-hubert-ls",
+    "wavlm-base",
+    "wavlm-base-plus",
+    "wavlm-large",
+    "unispeech-sat-base",
+    "unispeech-sat-base-plus",
+    "unispeech-sat-large",
+    "data2vec-audio-base",
+    "data2vec-audio-large",
+    "whisper-tiny",
+    "whisper-base",
+    "whisper-small",
+    "whisper-medium",
+    "whisper-large",
+    "whisper-large-v2",
+    "whisper-large-v3",
+]
 
 PUBLISHED_MILLIONS = {
     "wav2vec2-base": 95.04,
@@ -139,3 +175,10 @@ def test_mini_is_random_by_default() -> None:
     card, _ = resolve(Request(name="wav2vec2-mini"))
     assert card.weights == "random"
     assert load(Request(name="wav2vec2-mini")).weights_origin == "random:seed=0"
+
+
+@pytest.mark.parametrize("name", ["logmel", "wav2vec2-mini"])
+def test_unknown_options_are_refused(name: str) -> None:
+    """An option that an encoder does not have is an error that names it, never ignored."""
+    with pytest.raises(ConfigError, match=f"{name}, options: expected none, got layout"):
+        load(Request(name=name, options={"layout": "time"}))

@@ -19,6 +19,7 @@ PADDING_REACHES = [name for name in ARCHITECTURES if "group norm" in name or "co
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
 def pair(request: pytest.FixtureRequest) -> tuple[SpeechEncoder, Any]:
+    """Our encoder and transformers' model with the same weights."""
     torch.set_num_threads(1)
     return tiny_pair(request.param)
 
@@ -33,8 +34,8 @@ def test_alone_equals_transformers(pair: tuple[SpeechEncoder, Any], n_samples: i
     assert errors.worst <= TOLERANCE
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lengths=st.lists(st.integers(RECEPTIVE, 40_000), min_size=2, max_size=5), seed=st.integers(0, 99))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(RECEPTIVE, 240_000), min_size=2, max_size=5), seed=st.integers(0, 99))
 def test_any_batch_equals_transformers_alone(pair: tuple[SpeechEncoder, Any], lengths: list[int], seed: int) -> None:
     """Clips of any lengths in any order come out of one batch as transformers gives each alone, frame for frame."""
     encoder, model = pair
@@ -51,6 +52,7 @@ def test_frame_rule_is_the_models_own(pair: tuple[SpeechEncoder, Any], n_samples
     assert encoder.card.frame.n_frames(n_samples) == int(model._get_feat_extract_output_lengths(n_samples))
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 @pytest.mark.parametrize("architecture", PADDING_REACHES)
 def test_transformers_itself_is_moved_by_padding(architecture: str) -> None:
     """The reference, padded and told so by its attention mask, is off by far more than the tolerance: the test can fail."""

@@ -24,6 +24,7 @@ SMALL = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "enco
 
 @pytest.fixture(scope="module", params=["whisper-tiny", "whisper-large-v3"])
 def pair(request: pytest.FixtureRequest) -> tuple[WhisperEncoder, Any]:
+    """Our encoder and transformers' with the same weights."""
     torch.set_num_threads(1)
     entry = ENCODERS.get(request.param)
     with seeded(0):
