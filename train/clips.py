@@ -98,7 +98,7 @@ def labelled(corpus: Corpus, target: str, group: str) -> Clips:
     rows = order[has_label[order]]
     classes, y = np.unique(labels[rows].astype(str), return_inverse=True)
     if len(classes) < 2:
-        found = f"only {classes[0]!r}" if len(classes) else "no label at all"
+        found = f"only {str(classes[0])!r}" if len(classes) else "no label at all"
         raise ConfigError(
             f"corpus {corpus.name!r}, column {target!r}: expected at least two classes, got {found}. "
             f"Name another column as `target`."

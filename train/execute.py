@@ -87,9 +87,10 @@ def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
 class Worker:
     """Runs jobs one after the other, keeping the inputs that the next one is likely to want again."""
 
-    def __init__(self, store: Store, device: str) -> None:
+    def __init__(self, store: Store, device: str, threads: int | None = None) -> None:
         self.store = store
         self.device = device
+        self.threads = threads
         self._inputs: dict[tuple[str, str, Input], np.ndarray] = {}
 
     def run(self, job: Job) -> Ended:
@@ -106,6 +107,10 @@ class Worker:
         xs = [self._load(job.corpus, wanted) for wanted in job.experiments[0].inputs]
         is_torch = job.experiments[0].chosen.entry.engine == "torch"
         device = self.device if is_torch else "cpu"
+        if is_torch and self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
         folds, n_parameters = _networks(job, xs, device) if is_torch else (_estimators(job, xs), None)
         each_s = (time.perf_counter() - started) / len(job.experiments)
         return [
@@ -204,10 +209,7 @@ def _start(store_path: str, device: str, threads: int) -> None:
     from ..store import open_store
 
     threadpool_limits(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-    _worker = Worker(open_store(store_path), device)
+    _worker = Worker(open_store(store_path), device, threads)
 
 
 def _run_in_worker(job: Job) -> Ended:

@@ -50,7 +50,7 @@ def bootstrap(
         weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))
         counts = (cells.T @ weights.T).T.reshape(len(weights), len(runs) * n_folds, n_classes, n_classes)
         for kept, values in zip(drawn, score_arrays(counts), strict=True):
-            kept.append(np.nanmean(values, axis=1))  # folds of which nothing was drawn are left out
+            kept.append(_mean_of_drawn(values))
     return {metric: _interval(np.concatenate(values)) for metric, values in zip(METRICS, drawn, strict=True)}
 
 
@@ -65,6 +65,13 @@ def _cells(runs: list[Predictions], y: np.ndarray, unit: np.ndarray, n_folds: in
     columns = (fold * n_classes + true) * n_classes + predicted
     shape = (int(unit.max()) + 1, len(runs) * n_folds * n_classes**2)
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+
+
+def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
+    """Return the mean over folds, float64 [draw], folds of which nothing was drawn left out, and draws of none."""
+    drawn = ~np.isnan(values)
+    n_folds = drawn.sum(axis=1)
+    return np.asarray(np.where(drawn, values, 0).sum(axis=1)[n_folds > 0] / n_folds[n_folds > 0])
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

@@ -47,6 +47,7 @@ class EncoderFacts:
     licence: str
     n_layers: int
     dim: int
+    has_std: bool
     counts: tuple[tuple[str, int], ...]
 
 
@@ -200,7 +201,7 @@ def _refuse_weighted(config: TrainConfig, heads: list[Chosen], problems: list[st
 
 
 def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[list[CorpusPlan], list[str]]:
-    plans, notes, used = [], [], set()
+    plans, notes = [], []
     for name in _names("corpora", config.corpora, store.corpora, problems):
         try:
             planned = _corpus(config, store.corpus(name))
@@ -214,12 +215,13 @@ def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[li
             notes.append(f"corpus {name!r} is left out: none of the chosen encoders has embedded any of it")
             continue
         plans.append(planned)
-        used |= {facts.name for facts in planned.encoders}
-    if config.encoders != "all" and plans:
-        known = {name for corpus in store.corpora for name in store.corpus(corpus).encoders}
-        for name in config.encoders:
-            if not used & {name, f"{name}-random"}:
-                problems.append(f"train.encoders: {name!r} is not in the store{nearest(name, known)} {_holds(known)}")
+    if config.encoders != "all":
+        known = sorted({name for corpus in store.corpora for name in store.corpus(corpus).encoders})
+        problems += [
+            f"train.encoders: {name!r} is not in the store{nearest(name, known)} {_holds(known)}"
+            for name in config.encoders
+            if resolve(name, known) is None
+        ]
     if not plans and not problems:
         problems.append("; ".join(notes) or f"store {store.path}: holds no corpus. Run `voxcache extract` first.")
     return plans, notes
@@ -291,6 +293,7 @@ def _facts(encoder: EncoderGroup) -> EncoderFacts:
         licence=str(card.get("licence") or "unknown"),
         n_layers=encoder.n_layers,
         dim=encoder.dim,
+        has_std=encoder.has_std,
         counts=tuple(encoder.ledger().counts().items()),
     )
 
@@ -302,6 +305,12 @@ def _cells(
     config: TrainConfig, corpus: CorpusPlan, heads: list[Chosen], fusions: list[Chosen], problems: list[str]
 ) -> Iterator[Cell]:
     stats = config.inputs.statistics
+    problems += [
+        f"train.inputs.statistics: standard deviations of {facts.name!r} were not kept in {corpus.name!r}. "
+        f"Extract again with `statistics: [mean, std]`, or use `statistics: mean`."
+        for facts in corpus.encoders
+        if stats == "mean+std" and not facts.has_std
+    ]
     for facts in corpus.encoders:
         for layer in _layers(config, facts, corpus, problems):
             for head in heads:

@@ -120,11 +120,15 @@ def _open_soundfile(path: Path) -> Any:
     """
     import soundfile
 
+    with reading(path), open(path, "rb") as raw:
+        start = raw.read(3)
+    if start == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0"):  # MPEG audio, with or without a tag
+        return None
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a .raw file, which has no header to go by
         return None
-    if file.format == "MP3":
+    if file.format == "MP3" or file.subtype.startswith("MPEG"):
         file.close()
         return None
     return file

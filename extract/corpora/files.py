@@ -32,7 +32,8 @@ class Listing:
         """A sentence on the files left out, or nothing."""
         if not self.ignored:
             return []
-        kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in self.ignored.most_common(5))
+        counts = sorted(self.ignored.items(), key=lambda item: (-item[1], item[0] or "~"))
+        kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in counts[:5])
         return [f"ignored {plural(self.ignored.total(), 'file')} not audio by their ending ({kinds})"]
 
 
@@ -53,7 +54,7 @@ def list_audio(root: Path, extensions: Collection[str] = AUDIO_EXTENSIONS) -> Li
     ignored: Counter[str] = Counter()
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in names:
+        for name in sorted(names):
             path = Path(folder, name)
             if name.startswith("."):
                 continue

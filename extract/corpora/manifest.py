@@ -58,7 +58,8 @@ def scan(name: str, config: CorpusConfig) -> CorpusScan:
     problems: list[str] = []
     clips = tuple(_clip(reading, index, problems) for index in range(len(reading.table.rows)))
     problems += _repeated(reading, clips)
-    problems += id_problems((reading.table.where(i), clip.clip) for i, clip in enumerate(clips) if clip.clip)
+    listed = [(i, clip.clip) for i, clip in enumerate(clips) if reading.cell(reading.table.rows[i], "path")]
+    problems += id_problems((reading.table.where(i), name) for i, name in listed)
     raise_all(problems)
     columns = _columns(reading)
     return CorpusScan(name, "manifest", "not stated", "", "", columns, clips, tuple(_notes(reading, columns, clips)))

@@ -1,7 +1,7 @@
 """A corpus the package makes itself: vocal bursts of six classes by speakers with their own pitch and vocal tract.
 
-For demonstrations and tests without data: the same options give the same bytes. What is scored on it says that a
-pipeline works, and nothing about how a model does on people.
+For demonstrations and tests without data: the same options give the same bytes every time (another build of NumPy may
+round a sample differently). What is scored on it says that a pipeline works, and nothing about people.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from .audio_mamba import BANDS, MEL, WEIGHTS_PAGE, WINDOW_FRAMES, WINDOW_STEPS
 from .audio_mamba_model import AudioMamba
 from .author_weights import Weighted, load_weights
 from .base import Card, Dtype, Emit, Encoder, Request
+from .inference import exact_inference
 
 EXTRACTOR = "audio-mamba-1"
 """Part of the cache key; raise it when a change here changes numbers."""
@@ -36,9 +37,12 @@ def load_audio_mamba(request: Request, card: Card, device: str) -> AudioMambaEnc
     """
     layout = _layout(request)
     loaded = load_weights(
-        request, card, lambda: AudioMamba(card.dim // BANDS), of_training=OF_TRAINING.__contains__,
+        request,
+        card,
+        lambda: AudioMamba(card.dim // BANDS),
+        own_key=lambda key: None if key in OF_TRAINING else key,
         from_hub=lambda: _not_on_a_hub(card),
-    )  # fmt: skip
+    )
     return AudioMambaEncoder(loaded, card=card, device=device, dtype=request.dtype, layout=layout)
 
 
@@ -88,9 +92,12 @@ class AudioMambaEncoder(Encoder):
         self._model = loaded.model.to_precision(getattr(torch, dtype)).to(device)
         self._windows_at_once = WINDOWS_AT_ONCE.get(torch.device(device).type, 32)
 
-    @torch.inference_mode()
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch; see `Encoder.encode`. One layer of all windows stands in memory at a time."""
+        with exact_inference():
+            self._encode(waves, n_samples, emit)
+
+    def _encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         mels = [self._windows(wave[:n]) for wave, n in zip(waves, n_samples, strict=True)]
         n_windows = [len(mel) for mel in mels]
         windows = torch.cat(mels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -35,13 +35,13 @@ def load_weights(
     card: Card,
     build: Callable[[], Model],
     *,
-    of_training: Callable[[str], bool],
+    own_key: Callable[[str], str | None],
     from_hub: Callable[[], tuple[Path, str]],
 ) -> Weighted[Model]:
     """Build a model and give it the weights that were asked for, all of them or none.
 
     Args:
-        of_training: tells a checkpoint's keys that only training needs, which are left out, from the model's own.
+        own_key: turns a checkpoint's key into the model's; None for what only training needs, which is left out.
         from_hub: finds the published file where none is given, and says where it is from; raises `EncoderError` where
             it cannot.
 
@@ -57,9 +57,9 @@ def load_weights(
     if wanted == "random":
         return Weighted(model, state_sha256(model.state_dict()), f"random:seed={request.seed}")
     file, origin = from_hub() if wanted == "hub" else (_local(card, wanted), f"local:{Path(wanted).name}")
-    with _safe_training_arguments():
-        state = read_state(file)
-    _fill(model, state, f"{card.name} from {origin}", of_training)
+    with _inert_classes(file):
+        state = {own_key(key): tensor for key, tensor in read_state(file).items()}
+    _fill(model, {key: tensor for key, tensor in state.items() if key is not None}, f"{card.name} from {origin}")
     return Weighted(model, state_sha256(model.state_dict()), origin)
 
 
@@ -72,19 +72,33 @@ def _local(card: Card, wanted: str) -> Path:
     return Path(wanted)
 
 
-def _safe_training_arguments() -> torch.serialization.safe_globals:
-    """Allow what training scripts keep beside their tensors: their command line, a plain bag of values."""
-    from torch.serialization import safe_globals
+class _Inert:
+    """Stands for every class that a training script left in its checkpoint beside the tensors; does nothing."""
 
-    return safe_globals([argparse.Namespace])
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
-def _fill(model: nn.Module, state: dict[str, torch.Tensor], where: str, of_training: Callable[[str], bool]) -> None:
+def _inert_classes(file: Path) -> AbstractContextManager[object]:
+    """Read a torch file although it names classes (options, configurations): none of them is looked up or run."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    try:
+        names = get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # not a torch file: `read_state` says what is wrong with it, if anything is
+        return nullcontext()
+    return safe_globals([(_Inert, name) for name in names])
+
+
+def _fill(model: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
     own = model.state_dict()
     refuse_misfit(
         where,
         missing=own.keys() - state.keys(),
-        left_over=[key for key in state.keys() - own.keys() if not of_training(key)],
+        left_over=state.keys() - own.keys(),
         resized=[key for key in own.keys() & state.keys() if own[key].shape != state[key].shape],
     )
-    model.load_state_dict({key: state[key] for key in own})
+    model.load_state_dict(state)

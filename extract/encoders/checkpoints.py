@@ -15,6 +15,7 @@ from .base import Card, Request
 from .config_json import read_json, shape_of
 from .fingerprints import cached_commit
 from .requests import refuse_options
+from .speech_cards import conv_rule
 from .weights import read_state, refuse_misfit, seeded, state_sha256
 
 if TYPE_CHECKING:
@@ -212,8 +213,14 @@ def _as_named_here(state: Mapping[str, Any], model: Any) -> dict[str, Any]:
 
 
 def check_config(card: Card, config: PretrainedConfig) -> None:
-    """Refuse a configuration whose layers have another number or size than the card promised to the store."""
-    dim, n_layers = shape_of(config.to_dict())
+    """Refuse a configuration whose layers have another number, size or rate than the card promised to the store."""
+    found = config.to_dict()
+    dim, n_layers = shape_of(found)
+    if card.frame.kind == "conv" and conv_rule(found) != card.frame:
+        raise CheckpointError(
+            f"{card.name}: expected convolutions of kernels {card.frame.kernels} and strides {card.frame.strides}, got "
+            f"{found['conv_kernel']} and {found['conv_stride']}. Use the folder's path or hub id as the encoder's name."
+        )
     if (dim, n_layers) != (card.dim, card.n_layers):
         raise CheckpointError(
             f"{card.name}: expected a checkpoint with {card.n_layers} layers of {card.dim}, got {n_layers} of {dim}. "

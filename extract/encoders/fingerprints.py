@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def fingerprint_of(request: Request, card: Card, entry: Entry) -> dict[str, obje
         "options": dict(request.options),
         "architecture": canonical_hash(dict(entry.config)),
         "versions": {package: _version(package) for package in (*PACKAGES, *_plugin(entry))},
+        "code": canonical_hash(_code(entry)),
         "weights": _weights(request, card),
     }
 
@@ -68,6 +70,13 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _code(entry: Entry) -> list[list[str | int]]:
+    """Return the state of the source files that build encoders, ours and a plug-in's own: a change may change numbers."""
+    ours = [file for path in sorted(Path(__file__).parent.glob("*.py")) for file in files_of(path)]
+    theirs = getattr(sys.modules.get(entry.load.__module__), "__file__", None)
+    return ours if theirs is None else [*ours, *files_of(Path(theirs))]
 
 
 def _plugin(entry: Entry) -> list[str]:

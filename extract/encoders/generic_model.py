@@ -10,6 +10,7 @@ import torch
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
+from .inference import exact_inference
 
 EXTRACTOR = "generic-1"
 
@@ -52,7 +53,7 @@ class GenericEncoder(Encoder):
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch, one clip after the other; see `Encoder.encode`."""
-        with torch.inference_mode():
+        with exact_inference():
             clips = [self._means(wave[:n]) for wave, n in zip(waves, n_samples, strict=True)]
         for layer, states in enumerate(torch.stack(clips).unbind(1)):
             emit(layer, states[:, None])  # [clip, 1, feature]

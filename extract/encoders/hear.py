@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -83,7 +82,7 @@ def hear_entry(request: Request) -> Entry:
         on_device = model.to(device) if hasattr(model, "to") else model
         return HearEncoder(module, on_device, request=request, card=card, device=device)
 
-    return Entry(card, load)
+    return Entry(card, load, {"identity": _identity(module, model, request)})
 
 
 def _output(request: Request) -> str:
@@ -133,7 +132,7 @@ def _identity(module: ModuleType, model: Any, request: Request) -> str:
     """Hash what decides the numbers, as far as the API lets it be seen: tensors, the checkpoint file, the source."""
     from .weights import state_sha256
 
-    digest = hashlib.sha256(inspect.getsource(module).encode())
+    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes())
     if hasattr(model, "state_dict"):
         digest.update(state_sha256(model.state_dict()).encode())
     if request.weights is not None and Path(request.weights).is_file():

@@ -9,6 +9,7 @@ import torch
 
 from .base import Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
+from .inference import exact_inference
 from .listening import Listener
 from .speech_padding import Padding, make_exact
 from .wavlm_attention import fuse_attention
@@ -49,5 +50,5 @@ class SpeechEncoder(Encoder):
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch; see `Encoder.encode`."""
         waves = waves[:, : max(n_samples)].to(getattr(torch, self.dtype))
-        with torch.inference_mode(), self._listener.to(emit), self._padding.of(waves, n_samples) as mask:
+        with exact_inference(), self._listener.to(emit), self._padding.of(waves, n_samples) as mask:
             emit(self.card.n_layers - 1, self._model(waves, attention_mask=mask).last_hidden_state)

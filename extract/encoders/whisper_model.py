@@ -10,6 +10,7 @@ import torch
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
+from .inference import exact_inference
 from .listening import Listener
 
 EXTRACTOR = "whisper-1"
@@ -58,7 +59,7 @@ class WhisperEncoder(Encoder):
         def keep(layer: int, states: torch.Tensor) -> None:
             emit(layer, states[:, :n_frames])
 
-        with torch.inference_mode(), self._listener.to(keep):
+        with exact_inference(), self._listener.to(keep):
             mel = log_mel(waves[:, :longest], self._filters)
             out = self._model(mel.to(getattr(torch, self.dtype)))
             keep(self.card.n_layers - 1, out.last_hidden_state)

@@ -106,6 +106,14 @@ def test_another_size_under_a_registry_name_is_refused(tmp_path: Path) -> None:
         load(Request(name="hubert-base", weights=str(tmp_path / "mine")))
 
 
+def test_another_frame_rate_under_a_registry_name_is_refused(tmp_path: Path) -> None:
+    """Weights with other strides, which give other frame counts, are refused with both."""
+    small = {"num_hidden_layers": 4, "hidden_size": 128, "conv_stride": [5, 2, 2, 2, 2, 2, 1]}
+    build(to_config({**tiny_config("wav2vec2, group norm"), **small})).save_pretrained(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match=r"strides \(5, 2, 2, 2, 2, 2, 2\), got .* and \[5, 2, 2, 2, 2, 2, 1\]"):
+        load(Request(name="wav2vec2-mini", weights=str(tmp_path / "mine")))
+
+
 def test_single_files_fit_or_are_refused(tmp_path: Path) -> None:
     """A file of tensors, safetensors or torch, saved under a prefix, loads into the published architecture."""
     made = load(Request(name="wav2vec2-mini", seed=3))

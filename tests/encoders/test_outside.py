@@ -13,7 +13,7 @@ from tiny_models import noise, shaken
 from voxcache.errors import ConfigError, EncoderError
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.exactness import collect, compare_alone
-from voxcache.extract.encoders.registry import load, resolve
+from voxcache.extract.encoders.registry import fingerprint, load, resolve
 
 HEAR = """
 import torch
@@ -82,6 +82,14 @@ def test_hear_weights_are_part_of_the_identity(hear_module: str) -> None:
 
     source.load_model = changed
     assert load(Request(name=hear_module)).weights_sha256 != first
+
+
+def test_hear_source_is_part_of_the_fingerprint(hear_module: str, tmp_path: Path) -> None:
+    """Editing a HEAR module changes the fingerprint, so that what was remembered for the old one is not used."""
+    before = fingerprint(Request(name=hear_module))
+    assert fingerprint(Request(name=hear_module)) == before
+    (tmp_path / "made_hear.py").write_text(HEAR.replace("audio.std(1)", "audio.amax(1)"))
+    assert fingerprint(Request(name=hear_module)) != before
 
 
 def test_hear_misuse_is_named(hear_module: str, monkeypatch: pytest.MonkeyPatch) -> None:

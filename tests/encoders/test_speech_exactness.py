@@ -122,3 +122,17 @@ def test_compare_alone_sees_an_encoder_that_leaks() -> None:
     first = encoder._model.feature_extractor.conv_layers[0]
     first.layer_norm = first.layer_norm.norm
     assert compare_alone(encoder, waves).worst > 100 * TOLERANCE
+
+
+def test_runs_without_gradients_and_tf32() -> None:
+    """While an encoder runs, gradients and cuDNN's TF32 are off; afterwards both are as they were."""
+    encoder, _ = tiny_pair("wav2vec2, group norm")
+    before = torch.backends.cudnn.allow_tf32
+    seen: list[tuple[bool, bool]] = []
+    encoder.encode(
+        noise(900)[None],
+        [900],
+        lambda layer, states: seen.append((torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled())),
+    )
+    assert set(seen) == {(False, True)}
+    assert (torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled()) == (before, False)

@@ -1,0 +1,85 @@
+"""Scores and tests against scikit-learn, scipy and formulas written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+from voxcache.train.compare import corrected_t, holm, mcnemar
+from voxcache.train.intervals import Predictions, bootstrap
+from voxcache.train.scores import confusion, per_class, scores
+from voxcache.train.seeding import generator
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_are_scikit_learns(seed: int) -> None:
+    """Accuracy, UAR and macro-F1 equal sklearn's, classes that never occur or are never predicted included."""
+    rng = np.random.default_rng(seed)
+    y, said = rng.integers(0, 3 + seed % 3, 40), rng.integers(0, 5, 40)
+    counts = confusion(y, said, 6)
+    ours = scores(counts)
+    assert np.array_equal(counts, metrics.confusion_matrix(y, said, labels=range(6)))
+    assert ours.accuracy == pytest.approx(metrics.accuracy_score(y, said))
+    assert ours.macro_f1 == pytest.approx(metrics.f1_score(y, said, average="macro"))
+    recalls = metrics.recall_score(y, said, average=None, labels=np.unique(y), zero_division=0)
+    assert ours.uar == pytest.approx(recalls.mean())
+    expected = metrics.precision_recall_fscore_support(y, said, labels=range(6), zero_division=0)[:3]
+    for mine, theirs in zip(per_class(counts), expected, strict=True):
+        np.testing.assert_allclose(mine, theirs)
+
+
+def test_the_corrected_t_is_nadeau_and_bengios() -> None:
+    """p follows from t = mean / sqrt((1/n + test/train) var) with n - 1 degrees of freedom, by scipy.stats.t."""
+    d = np.array([0.02, 0.05, -0.01, 0.04, 0.03, 0.02, 0.06, 0.00, 0.03, 0.05])
+    t = d.mean() / np.sqrt((1 / 10 + 0.25) * d.var(ddof=1))
+    assert corrected_t(d, test_share=0.25) == pytest.approx(2 * stats.t.sf(abs(t), 9))
+    assert corrected_t(d, test_share=0.0) == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert corrected_t(np.zeros(5), test_share=0.25) == 1.0
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    """p equals scipy's two-sided binomial test on the clips where one system alone is right."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random(60) < 0.7, rng.random(60) < 0.5
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    assert mcnemar(a, b) == pytest.approx(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    assert mcnemar(a, a) == 1.0
+
+
+def test_holm_adjusts_as_r_does() -> None:
+    """R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") gives 0.03 0.06 0.06 0.02."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+def test_the_bootstrap_repeats_whole_groups() -> None:
+    """Its interval equals one made by writing every drawn group's clips out and scoring each fold with scikit-learn."""
+    rng = np.random.default_rng(0)
+    n, n_folds = 40, 2
+    unit, y = np.arange(n) // 5, rng.integers(0, 3, n)
+    fold = (unit % n_folds).astype(np.int64)
+    runs = [Predictions(np.arange(n), fold, rng.integers(0, 3, n)) for _ in range(2)]
+    ours = bootstrap(runs, y, unit, n_classes=3, draws=80)
+    weights = generator("bootstrap", 8).multinomial(8, np.full(8, 1 / 8), size=80)
+    written = []
+    for weight in weights:
+        clips = np.repeat(np.arange(n), weight[unit])
+        values = []
+        for run in runs:
+            for f in range(n_folds):
+                part = clips[fold[clips] == f]
+                if len(part):
+                    values.append(metrics.accuracy_score(y[part], run.predicted[part]))
+        written.append(np.mean(values))
+    np.testing.assert_allclose(ours["accuracy"], np.quantile(written, (0.025, 0.975)))
+
+
+def test_clips_of_one_speaker_do_not_count_as_many() -> None:
+    """Where a group is right or wrong as a whole, drawing groups gives a wider interval than drawing clips."""
+    y = np.zeros(100, dtype=np.int64)
+    unit = np.arange(100) // 10
+    run = Predictions(np.arange(100), np.zeros(100, dtype=np.int64), unit % 2)
+    by_group = bootstrap([run], y, unit, n_classes=2)["accuracy"]
+    by_clip = bootstrap([run], y, np.arange(100), n_classes=2)["accuracy"]
+    assert by_group[1] - by_group[0] > 2 * (by_clip[1] - by_clip[0])
