@@ -58,7 +58,9 @@ def run(
     _train(config, quiet=quiet, dry_run=dry_run, workers=1)
 
 
-@app.command(epilog="Example:  voxcache extract mine.yaml --dry-run     Example:  voxcache extract --device cuda:1 --verify")
+@app.command(
+    epilog="Example:  voxcache extract mine.yaml --dry-run     Example:  voxcache extract --device cuda:1 --verify"
+)
 def extract(
     pipeline: PipelineFile = Path("pipeline.yaml"),
     store: StoreOption = None,
@@ -160,9 +162,7 @@ def _train(config: Pipeline, *, quiet: bool, dry_run: bool, workers: int) -> Non
     from .store import open_store
     from .train.run import run as run_train
 
-    run_train(
-        config.train, open_store(config.store), config.results_dir, quiet=quiet, dry_run=dry_run, workers=workers
-    )
+    run_train(config.train, open_store(config.store), config.results_dir, quiet=quiet, dry_run=dry_run, workers=workers)
 
 
 def main() -> None:

@@ -83,7 +83,9 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"{name}: {corpus['clips']} clips, {corpus['hours']} h, licence {corpus['licence']}")
         lines.append("  columns: " + (", ".join(f"{c} ({role})" for c, role in corpus["columns"].items()) or "none"))
         for encoder, held in corpus["encoders"].items():
-            kept = "mean" + (", std" if held["std"] else "") + (f", frames of {held['frames']}" if held["frames"] else "")
+            kept = (
+                "mean" + (", std" if held["std"] else "") + (f", frames of {held['frames']}" if held["frames"] else "")
+            )
             lines.append(
                 f"  {encoder}: {held['layers']} layers x {held['dim']}, {kept}, {held['dtype']}, weights "
                 f"{held['weights']}, {_size(held['bytes'])}" + (" - RANDOM WEIGHTS" if held["random_weights"] else "")
@@ -91,14 +93,18 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-@app.command(epilog="Example:  voxcache store status store.zarr     Exit code 5 if anything is missing, stale or failed.")
+@app.command(
+    epilog="Example:  voxcache store status store.zarr     Exit code 5 if anything is missing, stale or failed."
+)
 def status(path: StorePath, as_json: AsJson = False) -> None:
     """Say how every clip ended: ok, failed and why, missing, stale (its audio has changed since)."""
     from .store import open_store
 
     store = open_store(path)
     rows = [
-        _status_row(store.corpus(corpus), encoder) for corpus in store.corpora for encoder in store.corpus(corpus).encoders
+        _status_row(store.corpus(corpus), encoder)
+        for corpus in store.corpora
+        for encoder in store.corpus(corpus).encoders
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -106,7 +112,9 @@ def status(path: StorePath, as_json: AsJson = False) -> None:
         for row in rows:
             typer.echo(_status_line(row))
             for reason, clips in row["failures"].items():
-                typer.echo(f"    {len(clips)} failed: {reason}  [{', '.join(clips[:3])}{', …' if len(clips) > 3 else ''}]")
+                typer.echo(
+                    f"    {len(clips)} failed: {reason}  [{', '.join(clips[:3])}{', …' if len(clips) > 3 else ''}]"
+                )
     if any(row["missing"] or row["stale"] or row["failed"] for row in rows):
         raise typer.Exit(5)
 
@@ -126,7 +134,9 @@ def _status_row(corpus: Any, name: str) -> dict[str, Any]:
 
 def _status_line(row: dict[str, Any]) -> str:
     rest = ", ".join(f"{row[key]} {key}" for key in ("failed", "missing", "stale") if row.get(key))
-    return f"{row['corpus']} x {row['encoder']}: {row.get('ok', 0)} of {row['clips']} ok" + (f", {rest}" if rest else "")
+    return f"{row['corpus']} x {row['encoder']}: {row.get('ok', 0)} of {row['clips']} ok" + (
+        f", {rest}" if rest else ""
+    )
 
 
 def _tree_bytes(folder: Path) -> int:
@@ -141,14 +151,17 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} TB"
 
 
-@app.command(epilog="Example:  voxcache store verify store.zarr     Example:  voxcache store verify store.zarr --repair mine.yaml")
+@app.command(
+    epilog="Example:  voxcache store verify store.zarr     Example:  voxcache store verify store.zarr --repair mine.yaml"
+)
 def verify(
     path: StorePath,
     repair: Annotated[
         Path | None, typer.Option("--repair", help="compute damaged units again, with the pipeline file that made them")
     ] = None,
     re_embed: Annotated[
-        int, typer.Option("--re-embed", min=0, help="also embed this many clips of every encoder again, with --pipeline")
+        int,
+        typer.Option("--re-embed", min=0, help="also embed this many clips of every encoder again, with --pipeline"),
     ] = 0,
     pipeline: Annotated[Path | None, typer.Option("--pipeline", help="pipeline file, for --re-embed")] = None,
     as_json: AsJson = False,
@@ -211,7 +224,9 @@ def _re_embed(path: Path, pipeline: Path | None, n_clips: int, report: Any) -> N
         raise IntegrityError("embeddings that do not come out again:\n" + "\n".join(wrong))
 
 
-@app.command(epilog="Example:  voxcache store drop store.zarr mine/wavlm-base     Example:  voxcache store drop store.zarr mine --yes")
+@app.command(
+    epilog="Example:  voxcache store drop s.zarr mine/wavlm-base     Example:  voxcache store drop s.zarr mine --yes"
+)
 def drop(
     path: StorePath,
     what: Annotated[str, typer.Argument(help="a corpus, or corpus/encoder")],

@@ -27,8 +27,8 @@ class Pipeline(BaseModel):
     results: str | None = Field(None, description="where results and the report go; default: beside the store")
     corpora: dict[str, CorpusConfig] = Field(default_factory=dict)
     encoders: tuple[EncoderConfig, ...] = ()
-    extract: ExtractConfig = Field(default_factory=ExtractConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
+    extract: ExtractConfig = ExtractConfig()
+    train: TrainConfig = TrainConfig()
 
     @field_validator("encoders", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from voxcache.extract.encoders.base import SAMPLE_RATE_HZ, Encoder, Request
 from voxcache.extract.encoders.checkpoints import random_model
 from voxcache.extract.encoders.exactness import Errors, collect, compare, compare_alone, relative_error

@@ -14,6 +14,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+
 from voxcache.extract.encoders.audio_mamba import BANDS, ENTRIES, N_STATE, WINDOW_STEPS
 from voxcache.extract.encoders.audio_mamba_model import AudioMamba, Mixer
 from voxcache.extract.encoders.selective_scan import Scan, scan_backend, scan_torch, selective_scan
@@ -59,7 +60,7 @@ def inputs(mixer: Mixer, n_windows: int) -> tuple[torch.Tensor, Scan]:
     """Return step sizes before softplus, and what a mixer hands to its scan, at initialisation."""
     shape = (n_windows, N_TOKENS)
     low = torch.randn(*shape, mixer.inner) + mixer.dt_proj.bias
-    B, C = torch.randn(*shape, 2 * N_STATE).split(N_STATE, dim=-1)  # noqa: N806
+    B, C = torch.split(torch.randn(*shape, 2 * N_STATE), N_STATE, dim=-1)  # noqa: N806
     u, z = torch.randn(*shape, mixer.inner), torch.randn(*shape, mixer.inner)
     return low, Scan(u, F.softplus(low), -mixer.A_log.exp(), B, C, mixer.D, z)
 
@@ -72,7 +73,8 @@ def plain_loop(scan: Scan) -> torch.Tensor:
     for t in range(scan.u.shape[1]):
         h = decay[:, t] * h + dose[:, t]
         rows.append((h @ scan.C[:, t, :, None])[..., 0])
-    return (torch.stack(rows, dim=1) + scan.D * scan.u) * F.silu(scan.z)
+    y: torch.Tensor = torch.stack(rows, dim=1) + scan.D * scan.u
+    return y * F.silu(scan.z)
 
 
 def products(mixer: Mixer, x: torch.Tensor, u: torch.Tensor) -> None:

@@ -18,12 +18,16 @@ class EncoderConfig(_Section):
     """One encoder. A bare name in the list means all defaults."""
 
     name: str = Field(description="registry name, hub id, local folder, or hear:package.module")
-    store_as: str | None = Field(None, alias="as", description="name in the store; default: the name, -random added where weights are")
+    store_as: str | None = Field(
+        None, alias="as", description="name in the store; default: the name, with -random where weights are"
+    )
     weights: str | None = Field(None, description="hub, random, or a local path; default: what the encoder's card says")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     seed: int = Field(0, description="seed of random weights")
     dtype: Dtype = Field("float32", description="precision of the forward pass")
-    frames: tuple[int | Literal["last"], ...] = Field((), description="layers whose frames are kept besides the pooled vectors")
+    frames: tuple[int | Literal["last"], ...] = Field(
+        (), description="layers whose frames are kept besides the pooled vectors"
+    )
     options: dict[str, Scalar] = Field(default_factory=dict, description="settings of the family, such as layout: time")
 
     def request(self) -> Request:
@@ -42,7 +46,9 @@ class ExtractConfig(_Section):
     """How stage 1 runs. Nothing here but `max_s`, `overlap_s` and `statistics` changes what is stored."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    batch_s: float | None = Field(None, gt=0, description="padded audio seconds a batch; default: measured on the device")
+    batch_s: float | None = Field(
+        None, gt=0, description="padded audio seconds a batch; default: measured on the device"
+    )
     max_s: float = Field(30.0, ge=2, description="longer clips run in overlapping windows")
     overlap_s: float = Field(2.0, ge=0.5, le=10, description="overlap of those windows")
     statistics: tuple[Statistic, ...] = Field(("mean",), description="mean, or mean and std over frames")

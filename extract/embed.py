@@ -96,9 +96,7 @@ def _run_once(
     for i, wave in enumerate(waves):
         padded[i, : len(wave)] = torch.from_numpy(wave)
     where = [positions[window] for window in batch]
-    encoder.encode(
-        padded.to(encoder.device), lengths, lambda layer, states: pool.add(layer, states, batch, where)
-    )
+    encoder.encode(padded.to(encoder.device), lengths, lambda layer, states: pool.add(layer, states, batch, where))
 
 
 class _Pool:
@@ -153,9 +151,7 @@ class _Pool:
         if deviation is not None:
             deviation[failed] = np.nan
         frames = {
-            layer: [
-                None if failed[i] else np.concatenate([kept[p] for p in members[i]]) for i in range(n)
-            ]
+            layer: [None if failed[i] else np.concatenate([kept[p] for p in members[i]]) for i in range(n)]
             for layer, kept in self.frames.items()
         }
         status = np.where(failed, FAILED, OK).astype(np.uint8)

@@ -78,7 +78,9 @@ def cut_units(jobs: Sequence[Job], n_samples: np.ndarray, unit_rows: int) -> Ite
     for unit in sorted({unit for job in jobs for unit in job.todo}):
         needed = {int(row) for job in jobs for row in job.todo.get(unit, ())}
         members = range(unit * unit_rows, min((unit + 1) * unit_rows, len(n_samples)))
-        cut = cut_blocks(members, n_samples[members.start : members.stop], int(BLOCK_S * SAMPLE_RATE_HZ))
+        cut = cut_blocks(
+            members, [int(n) for n in n_samples[members.start : members.stop]], int(BLOCK_S * SAMPLE_RATE_HZ)
+        )
         for rows in cut:
             if wanted := [row for row in rows if row in needed]:
                 yield Block(unit, wanted)
@@ -116,7 +118,9 @@ def register(
             if name in corpus.encoders:
                 drop(corpus.group, pipeline.store, name)
                 corpus = store.corpus(plan.scan.name)
-        jobs += [_job(encoder, corpus, plan, registered, pipeline.extract, loaded, retry_failed) for encoder in encoders]
+        jobs += [
+            _job(encoder, corpus, plan, registered, pipeline.extract, loaded, retry_failed) for encoder in encoders
+        ]
     return jobs
 
 
@@ -168,7 +172,6 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
         "licence": card.licence,
         "citation": card.citation,
         "pretraining": list(card.pretraining),
-        "normalise": card.normalise,
         "dim": card.dim,
         "n_layers": card.n_layers,
         "hop_samples": card.frame.hop_samples,

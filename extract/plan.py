@@ -145,7 +145,9 @@ def plan_corpora(pipeline: Pipeline, report: Reporter, *, verify: bool = False) 
         except ConfigError as error:
             problems += [f"corpus {name}: {problem}" for problem in error.problems]
     if not pipeline.corpora:
-        problems.append("$.corpora: none given. Name a manifest, a folder with one folder per class, or `adapter: synthetic`.")
+        problems.append(
+            "$.corpora: none given. Name a manifest, a folder with one folder per class, or `adapter: synthetic`."
+        )
     if problems:
         raise ConfigError(problems)
     index = FileIndex()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 PLAIN_EVERY_S = 10.0
 
@@ -18,15 +18,15 @@ Counter = Callable[[int, int], None]
 
 @dataclass
 class Speed:
-    """Seconds spent and audio carried by one encoder, to say how long the rest will take."""
+    """Audio carried by one encoder and the seconds it took, writing included."""
 
     audio_s: float = 0.0
     busy_s: float = 0.0
 
-    @property
-    def realtime(self) -> float:
-        """Seconds of audio a second."""
-        return self.audio_s / self.busy_s if self.busy_s else 0.0
+    def add(self, audio_s: float, busy_s: float) -> None:
+        """Count a batch."""
+        self.audio_s += audio_s
+        self.busy_s += busy_s
 
 
 @dataclass
@@ -35,30 +35,31 @@ class Work:
 
     todo_s: dict[str, float]
     todo_clips: int
-    done_s: dict[str, float] = field(default_factory=dict)
     done_clips: int = 0
     speeds: dict[str, Speed] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def done_s(self) -> float:
+        """Audio seconds carried so far, summed over encoders."""
+        return sum(speed.audio_s for speed in self.speeds.values())
+
     def left_s(self) -> float | None:
-        """Return the seconds that are left at the speed measured so far; None before anything was measured."""
-        known = [speed for speed in self.speeds.values() if speed.busy_s]
-        if not known:
-            return None
-        mean_cost = sum(speed.busy_s for speed in known) / sum(speed.audio_s for speed in known)
+        """Return the seconds that are left at each encoder's own speed; None until all have been measured."""
         left = 0.0
-        for name, total in self.todo_s.items():
-            speed = self.speeds.get(name)
-            cost = speed.busy_s / speed.audio_s if speed and speed.audio_s else mean_cost
-            left += max(total - self.done_s.get(name, 0.0), 0.0) * cost
+        for name, todo in self.todo_s.items():
+            speed = self.speeds[name]
+            if todo and not speed.audio_s:
+                return None
+            left += max(todo - speed.audio_s, 0.0) * speed.busy_s / max(speed.audio_s, 1e-9)
         return left
 
     def line(self) -> str:
         """Return clips/s, audio hours an hour and time left, in words."""
         elapsed = max(time.monotonic() - self.began, 1e-9)
-        clips, audio = self.done_clips / elapsed, sum(self.done_s.values()) / elapsed
+        clips, audio = self.done_clips / elapsed, self.done_s / elapsed
         left = self.left_s()
-        rest = "measuring" if left is None else f"{duration(left)} left"
+        rest = "time left: measuring" if left is None else f"{duration(left)} left"
         return f"{clips:.1f} clips/s, {audio:.1f} audio-hours/hour, {rest}"
 
 
@@ -104,11 +105,10 @@ class Reporter:
 
             def step(now: str) -> None:
                 nonlocal last
-                done = sum(work.done_s.values())
+                done = work.done_s
                 if progress is not None:
-                    progress.update(
-                        task, completed=round(done), total=round(sum(work.todo_s.values())), what=f"embedding {now}", rate=work.line()
-                    )
+                    total = round(sum(work.todo_s.values()))
+                    progress.update(task, completed=round(done), total=total, what=f"embedding {now}", rate=work.line())
                 elif time.monotonic() - last > PLAIN_EVERY_S:
                     last = time.monotonic()
                     share = done / max(sum(work.todo_s.values()), 1e-9)
@@ -117,11 +117,16 @@ class Reporter:
             yield step
 
     @contextmanager
-    def _bar(self, what: str, unit: str) -> Iterator[tuple[Progress | None, int]]:
+    def _bar(self, what: str, unit: str) -> Iterator[tuple[Progress | None, TaskID]]:
         if self.quiet or not self.console.is_terminal:
-            yield None, 0
+            yield None, TaskID(0)
             return
-        columns = (TextColumn("{task.fields[what]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (
+            TextColumn("{task.fields[what]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield progress, progress.add_task(what, what=what, rate=unit, total=None)
 
@@ -142,6 +147,3 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
-
-
-

@@ -36,7 +36,8 @@ class Recheck:
 
     def __str__(self) -> str:
         verdict = "agrees" if self.agrees else f"DIFFERS (tolerance {self.tolerance:g})"
-        return f"{self.corpus} x {self.encoder}: {self.n_clips} clips embedded again, worst {self.worst:.1e} ({self.worst_clip}): {verdict}"
+        found = f"{self.n_clips} clips embedded again, worst {self.worst:.1e} ({self.worst_clip})"
+        return f"{self.corpus} x {self.encoder}: {found}: {verdict}"
 
 
 def re_embed(pipeline: Pipeline, n_clips: int, report: Reporter, *, seed: int = 0) -> Iterator[Recheck]:

@@ -20,6 +20,7 @@ from ..store.backend import writer_lock
 from ..store.schema import FAILED
 from .audio import load
 from .config import ExtractConfig
+from .corpora import ClipSource
 from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Block, Job, Loaded, cut_units, register
 from .plan import CorpusPlan, plan_corpora, plan_encoders, require_readable
@@ -69,7 +70,9 @@ def extract(
     require_readable(corpora)
     unknown = sorted(set(replace) - {plan.name for plan in encoders})
     if unknown:
-        raise ConfigError(f"--replace {unknown[0]}: not among the encoders asked for ({', '.join(p.name for p in encoders)}).")
+        raise ConfigError(
+            f"--replace {unknown[0]}: not among the encoders asked for ({', '.join(p.name for p in encoders)})."
+        )
     path = Path(pipeline.store)
     with _explain_os_errors(path), writer_lock(path):
         loaded = Loaded(pipeline.extract.device)
@@ -118,7 +121,9 @@ def _announce(jobs: Sequence[Job], loaded: Loaded, report: Reporter) -> None:
     for job in jobs:
         if job.todo:
             random = " (random weights: for tests and demonstrations only)" if job.plan.is_random else ""
-            report.say(f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {job.corpus.n_clips} clips to embed{random}")
+            report.say(
+                f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {job.corpus.n_clips} clips to embed{random}"
+            )
 
 
 def _run_corpus(
@@ -164,7 +169,9 @@ class _Decoder:
             return failure
         expected = int(self.corpus.n_samples[row])
         if len(wave) != expected:
-            return AudioError(f"{source.path.name}: expected {expected} samples at 16 kHz, got {len(wave)}. Check the file.")
+            return AudioError(
+                f"{source.path.name}: expected {expected} samples at 16 kHz, got {len(wave)}. Check the file."
+            )
         return wave
 
 
@@ -186,11 +193,16 @@ def _run_block(
     name = job.plan.name
     budget = loaded.device.budget_samples(job.plan.card, settings.batch_s)
 
+    speed = work.speeds[name]
+    began = time.monotonic()
+
     def on_batch(n_samples: int) -> None:
-        work.done_s[name] = work.done_s.get(name, 0.0) + n_samples / SAMPLE_RATE_HZ
+        nonlocal began
+        now = time.monotonic()
+        speed.add(n_samples / SAMPLE_RATE_HZ, now - began)
+        began = now
         step(name)
 
-    began = time.monotonic()
     data = embed(
         encoder,
         [clips[int(row)] for row in rows],
@@ -199,9 +211,7 @@ def _run_block(
         on_batch=on_batch,
     )
     job.writer.commit(block.unit, rows, data, final=rows[-1] == job.todo[block.unit][-1])
-    speed = work.speeds[name]
-    speed.busy_s += time.monotonic() - began
-    speed.audio_s += float(job.corpus.n_samples[rows].sum()) / SAMPLE_RATE_HZ
+    speed.add(0.0, time.monotonic() - began)
     work.done_clips += len(rows)
     step(name)
 

@@ -51,14 +51,20 @@ def print_estimates(pipeline: Pipeline, report: Reporter) -> None:
     console = wide_console()
     for corpus in corpora:
         bad = [file.error for file in corpus.files if file.error]
-        console.print(f"{corpus.scan.name}: {len(corpus.files)} clips, {corpus.hours:.2f} h of audio, {len(bad)} unreadable")
+        console.print(
+            f"{corpus.scan.name}: {len(corpus.files)} clips, {corpus.hours:.2f} h of audio, {len(bad)} unreadable"
+        )
         for reason in sorted(set(bad))[:5]:
             console.print(f"  {reason}", style="yellow", markup=False)
     _print_table(pipeline, encoders, corpora, store, console)
 
 
 def _print_table(
-    pipeline: Pipeline, encoders: Sequence[EncoderPlan], corpora: Sequence[CorpusPlan], store: Store | None, console: Console
+    pipeline: Pipeline,
+    encoders: Sequence[EncoderPlan],
+    corpora: Sequence[CorpusPlan],
+    store: Store | None,
+    console: Console,
 ) -> None:
     loaded = Loaded(pipeline.extract.device)
     speeds = {plan.name: _timed(plan, corpora, loaded, pipeline) for plan in encoders}
@@ -70,9 +76,12 @@ def _print_table(
             seconds = todo.hours_to_do * 3600 / speeds[plan.name]
             total_bytes, total_s = total_bytes + todo.n_bytes, total_s + seconds
             amounts = (str(todo.clips_to_do), duration(todo.hours_to_do * 3600), size(todo.n_bytes))
-            table.add_row(corpus.scan.name, plan.name, *amounts, f"{speeds[plan.name]:.0f}", duration(seconds), todo.note)
+            table.add_row(
+                corpus.scan.name, plan.name, *amounts, f"{speeds[plan.name]:.0f}", duration(seconds), todo.note
+            )
     console.print(table)
-    console.print(f"in all {size(total_bytes)} and {duration(total_s)} of compute on {loaded.device.describe()}; nothing was written")
+    where = loaded.device.describe()
+    console.print(f"in all {size(total_bytes)} and {duration(total_s)} of compute on {where}; nothing was written")
 
 
 def _timed(plan: EncoderPlan, corpora: Sequence[CorpusPlan], loaded: Loaded, pipeline: Pipeline) -> float:
@@ -104,4 +113,7 @@ def _sample(corpora: Sequence[CorpusPlan]) -> list[np.ndarray]:
     ]
     readable.sort(key=lambda pair: pair[0])
     middle = readable[len(readable) // 4 : max(len(readable) // 4 + 1, 3 * len(readable) // 4)]
-    return [load(clip.path, clip.start_s, clip.end_s) for _, clip in middle[:: max(1, len(middle) // SAMPLE_CLIPS)][:SAMPLE_CLIPS]]
+    return [
+        load(clip.path, clip.start_s, clip.end_s)
+        for _, clip in middle[:: max(1, len(middle) // SAMPLE_CLIPS)][:SAMPLE_CLIPS]
+    ]

@@ -21,7 +21,7 @@ def values_digest(blocks: Iterable[np.ndarray]) -> int:
     digest = hashlib.sha256()
     for block in blocks:
         little = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("<"))
-        digest.update(little.reshape(-1).view(np.uint8))
+        digest.update(little.reshape(-1).view(np.uint8).data)
     return _number(digest)
 
 

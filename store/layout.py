@@ -61,8 +61,8 @@ class ArraySpec:
 
 def clip_spec(name: str, n_clips: int, dtype: str, *, rows: int = schema.COLUMN_ROWS) -> ArraySpec:
     """Return a [clip] array; `rows` is its chunk: large for what one process writes, a unit otherwise."""
-    fill: float | int | str = {"string": "", "float64": float("nan")}.get(dtype, 0)
-    return ArraySpec(name, (n_clips,), ("clip",), (rows,), dtype, fill=fill)
+    fills: dict[str, float | int | str] = {"string": "", "float64": float("nan")}
+    return ArraySpec(name, (n_clips,), ("clip",), (rows,), dtype, fill=fills.get(dtype, 0))
 
 
 def layer_spec(n_layers: int) -> ArraySpec:

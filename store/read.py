@@ -1,9 +1,9 @@
 """Reading a store: a root of corpora, each with clips, label columns and encoders. Needs numpy and zarr, nothing else.
 
-    store = open_store("store.zarr")
-    corpus = store.corpus("donate-a-cry")
-    x = corpus.encoder("wavlm-base").pooled(layer=-1)     # [clip, feature] float32
-    y = corpus.columns["label"].values                    # [clip]
+store = open_store("store.zarr")
+corpus = store.corpus("donate-a-cry")
+x = corpus.encoder("wavlm-base").pooled(layer=-1)     # [clip, feature] float32
+y = corpus.columns["label"].values                    # [clip]
 """
 
 from __future__ import annotations
@@ -125,7 +125,6 @@ class _Node:
                 f"{self.path}: array {name!r} {'is not there' if missing else f'cannot be read ({error})'}. Run `voxcache "
                 f"store verify`, or extract again."
             ) from error
-
 
     def _read(self, name: str, selection: Any = slice(None)) -> np.ndarray:
         """Return part of an array. Raises `IntegrityError` naming it where a checksum does not match or bytes are gone."""
@@ -366,7 +365,9 @@ class EncoderGroup(_Node):
 
     def _layer(self, layer: int) -> int:
         if not -self.n_layers <= layer < self.n_layers:
-            raise StoreError(f"{self.path}: expected a layer from 0 to {self.n_layers - 1} or -1 for the last, got {layer}.")
+            raise StoreError(
+                f"{self.path}: expected a layer from 0 to {self.n_layers - 1} or -1 for the last, got {layer}."
+            )
         return layer % self.n_layers
 
     def _require_std(self) -> None:

@@ -39,7 +39,11 @@ class Damage:
 
     def __str__(self) -> str:
         where = f"{self.corpus}/{self.encoder}" if self.encoder else self.corpus
-        unit = "" if self.unit is None else f", unit {self.unit} ({len(self.clips)} clips, {self.clips[0]} to {self.clips[-1]})"
+        unit = (
+            ""
+            if self.unit is None
+            else f", unit {self.unit} ({len(self.clips)} clips, {self.clips[0]} to {self.clips[-1]})"
+        )
         return f"{where}, {self.array}{unit}: {self.problem}"
 
 
@@ -54,7 +58,8 @@ def verify(store: Store, *, progress: Progress | None = None) -> list[Damage]:
     """
     damage = _attributes(store.group, store.path, None)
     total = sum(
-        n_units(store.corpus(c).n_clips, store.corpus(c).unit_rows) * len(store.corpus(c).encoders) for c in store.corpora
+        n_units(store.corpus(c).n_clips, store.corpus(c).unit_rows) * len(store.corpus(c).encoders)
+        for c in store.corpora
     )
     read = 0
     for name in sorted({*store.attrs.get("corpora", ())} - {*store.corpora}):

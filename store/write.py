@@ -37,7 +37,12 @@ def create_store(path: str | Path) -> Store:
         return Store(open_root(path, writable=True), str(path))
     from .. import __version__
 
-    about = {"kind": "store", "schema": schema.SCHEMA, "uuid": uuid.uuid4().hex, "created_by": f"voxcache {__version__}"}
+    about = {
+        "kind": "store",
+        "schema": schema.SCHEMA,
+        "uuid": uuid.uuid4().hex,
+        "created_by": f"voxcache {__version__}",
+    }
     root = zarr.create_group(DurableStore(path), attributes={ATTRS: sealed(about)}, overwrite=False)
     return Store(root, str(path))
 

@@ -11,7 +11,6 @@ from .base import Card, Encoder, Entry, Request
 from .speech_cards import FRONT_END, LIBRISPEECH, conv_rule
 
 FRAME = conv_rule(FRONT_END)
-CONV_CHANNELS = 512
 PRETRAINED_ON = (LIBRISPEECH, "IEMOCAP", "MELD", "CMU-MOSEI", "MEAD", "MSP-Podcast")
 PSEUDO_LABELLED = "emotion2vec+ pseudo-labelled speech"
 
@@ -25,6 +24,7 @@ class Shape:
         n_heads: attention heads.
         n_prenet: blocks of the audio encoder, run first.
         n_main: blocks after it.
+        n_channels: of the convolutional front end.
         n_extra: learned tokens put before the frames, dropped at the end.
         n_positional: stacked positional convolutions.
         positional_kernel: frames that each of them sees.
@@ -35,6 +35,7 @@ class Shape:
     n_heads: int
     n_prenet: int = 4
     n_main: int = 8
+    n_channels: int = 512
     n_extra: int = 10
     n_positional: int = 5
     positional_kernel: int = 19

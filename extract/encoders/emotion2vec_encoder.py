@@ -69,7 +69,8 @@ class Emotion2vecEncoder(Encoder):
     """Layer 0 is the input to the first block, layer k the output of block k, prenet blocks first.
 
     The clip is normalised here and not before, because the release adds 1e-5 to the variance where `Card.normalise`
-    means 1e-7: in a quiet recording that is no small difference.
+    means 1e-7: in a quiet recording that is no small difference. Of a clip longer than `max_window_s` each window is
+    normalised by itself.
     """
 
     def __init__(self, loaded: Weighted[Emotion2vec], *, card: Card, device: str, dtype: Dtype) -> None:
@@ -83,9 +84,9 @@ class Emotion2vecEncoder(Encoder):
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch; see `Encoder.encode`."""
-        normalised = torch.zeros_like(waves[:, : max(n_samples)])
-        for i, n in enumerate(n_samples):
-            normalised[i, :n] = F.layer_norm(waves[i, :n], (n,))
         with exact_inference():
+            normalised = torch.zeros_like(waves[:, : max(n_samples)])
+            for i, n in enumerate(n_samples):
+                normalised[i, :n] = F.layer_norm(waves[i, :n], (n,))
             n_frames = [self.card.frame.n_frames(n) for n in n_samples]
             self._model(normalised.to(getattr(torch, self.dtype)), n_frames, emit)

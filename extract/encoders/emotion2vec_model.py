@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Emit
-from .emotion2vec import CONV_CHANNELS, FRAME, Shape
+from .emotion2vec import FRAME, Shape
 
 
 class Emotion2vec(nn.Module):
@@ -60,8 +60,9 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.local_encoder = LocalEncoder()
-        self.project_features = nn.Sequential(Swap(), nn.LayerNorm(CONV_CHANNELS), nn.Linear(CONV_CHANNELS, shape.dim))
+        self.local_encoder = LocalEncoder(shape.n_channels)
+        norm = nn.LayerNorm(shape.n_channels)
+        self.project_features = nn.Sequential(Swap(), norm, nn.Linear(shape.n_channels, shape.dim))
         self.relative_positional_encoder = nn.Sequential(
             Swap(), *(_positional(shape) for _ in range(shape.n_positional))
         )
@@ -97,14 +98,13 @@ class AudioEncoder(nn.Module):
 class LocalEncoder(nn.Module):
     """Seven convolutions without padding, each with layer norm over channels and GELU."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_channels: int) -> None:
         super().__init__()
-        channels = (1, *(CONV_CHANNELS for _ in FRAME.kernels))
         self.conv_layers = nn.ModuleList(
             nn.Sequential(
-                _kaiming(nn.Conv1d(channels[i], channels[i + 1], kernel, stride=stride, bias=False)),
+                _kaiming(nn.Conv1d(n_channels if i else 1, n_channels, kernel, stride=stride, bias=False)),
                 nn.Identity(),
-                nn.Sequential(Swap(), nn.LayerNorm(CONV_CHANNELS), Swap()),
+                nn.Sequential(Swap(), nn.LayerNorm(n_channels), Swap()),
                 nn.GELU(),
             )
             for i, (kernel, stride) in enumerate(zip(FRAME.kernels, FRAME.strides, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_files import BAD_FILES, NOTICED_ON_LOAD, ODD_FILES, tone, write_wav
+
 from voxcache.errors import AudioError
 from voxcache.extract.audio import load, probe
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from bad_files import tone, write_wav
+
 from voxcache.errors import AudioError
 from voxcache.extract.audio import load, probe
 
@@ -71,6 +72,16 @@ def test_lossless_formats_equal_wav(tmp_path: Path, name: str) -> None:
     expected = load(write_wav(tmp_path / "same.wav", samples, rate_hz))
     assert probe(tmp_path / name) == len(expected)
     np.testing.assert_array_equal(load(tmp_path / name), expected)
+
+
+def test_parts_of_a_decoded_file_equal_those_of_wav(tmp_path: Path) -> None:
+    """A part of a file that must be decoded whole is the same part as of a file that can be entered anywhere."""
+    samples = tone(SECONDS, 22_050)
+    decoded = encode(tmp_path / "a.caf", "alac", 22_050, samples)
+    direct = write_wav(tmp_path / "a.wav", samples, 22_050)
+    for bounds in ((0.25, 0.75), (None, 0.5), (1.0, None)):
+        assert probe(decoded, *bounds) == probe(direct, *bounds)
+        np.testing.assert_array_equal(load(decoded, *bounds), load(direct, *bounds))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from bad_files import tone, write_bad_files, write_wav
+
 from voxcache.errors import AudioError
 from voxcache.extract.audio import FileIndex, Scanned, cache_dir, clip_hash, content_hash, index, load, probe
 
@@ -112,6 +113,20 @@ def test_a_missing_file_is_found_when_it_appears(tmp_path: Path) -> None:
     assert files.scan([Source(tmp_path / "a.wav")])[0].error
     write_wav(tmp_path / "a.wav", tone(0.1, 16_000), 16_000)
     assert files.scan([Source(tmp_path / "a.wav")])[0].error is None
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal by the system is not remembered: granting access changes neither size nor time."""
+    path = write_wav(tmp_path / "a.wav", tone(0.1, 16_000), 16_000)
+    files = FileIndex(tmp_path / "index.sqlite")
+
+    def refuse(path: Path) -> str:
+        raise AudioError(f"{path.name}: expected a readable file, got permission denied.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "content_hash", refuse)
+        assert files.scan([Source(path)]) == [Scanned("", 0, "a.wav: expected a readable file, got permission denied.")]
+    assert files.scan([Source(path)])[0].error is None
 
 
 def test_a_part_outside_its_file_is_that_parts_error(tmp_path: Path) -> None:

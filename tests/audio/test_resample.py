@@ -12,6 +12,7 @@ import pytest
 from bad_files import tone, write_wav
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from voxcache.errors import AudioError
 from voxcache.extract.audio import RESAMPLER, load, probe
 from voxcache.extract.audio.resample import n_resampled, resample, resample_directly

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from bad_files import tone, write_wav
 from pydantic import ValidationError
+
 from voxcache.errors import ConfigError, UnknownName
 from voxcache.extract.audio import content_hash, load
 from voxcache.extract.corpora import CORPORA, Adapter, CorpusConfig, CorpusScan, scan_corpus

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+
 from voxcache.errors import ConfigError
 from voxcache.extract.corpora import Column, CorpusConfig, CorpusScan, scan_corpus
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bad_files import tone, write_wav
+
 from voxcache.errors import ConfigError, UnknownName
 from voxcache.extract.audio import FileIndex
 from voxcache.extract.corpora import CORPORA, CorpusConfig, CorpusScan, scan_corpus

@@ -72,7 +72,9 @@ def test_a_long_clip_is_embedded_in_windows_that_leave_no_seam(tmp_path: Path) -
     write_wav(tmp_path / "long.wav", samples, 16_000)
     write_wav(tmp_path / "b.wav", tone(1, 16_000), 16_000)
     manifest(tmp_path, ["long.wav", "b.wav"])
-    config = pipeline(tmp_path, [{"name": "wav2vec2-mini", "frames": ["last"]}], max_s=4, overlap_s=1, frames_dtype="float32")
+    config = pipeline(
+        tmp_path, [{"name": "wav2vec2-mini", "frames": ["last"]}], max_s=4, overlap_s=1, frames_dtype="float32"
+    )
     extract(config, QUIET)
     encoder = open_store(tmp_path / "s.zarr").corpus("mine").encoder("wav2vec2-mini-random")
     frames = encoder.frames(-1).read([0])[0]
@@ -105,7 +107,9 @@ assert [o.embedded for o in extract(load_pipeline(sys.argv[1]), Reporter(quiet=T
 loaded = {"torch", "transformers", "torchaudio"} & set(sys.modules)
 assert not loaded, loaded
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "p.yaml")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "p.yaml")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -166,14 +170,16 @@ def test_the_first_failing_disk_write_is_explained(tmp_path: Path) -> None:
     """On a full disk the run ends with a sentence; with room again the same command completes the store."""
     disk = tmp_path / "small-disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting a small file system is not permitted here")
     try:
         manifest(tmp_path, tones(tmp_path, 12))
         config = pipeline(tmp_path, ["logmel", "wav2vec2-mini"], statistics=["mean", "std"])
         config = config.model_copy(update={"store": str(disk / "s.zarr")})
-        with pytest.raises(VoxcacheError, match="the disk is full. Free some space, then run the same command again"):
+        with pytest.raises(VoxcacheError, match=r"the disk is full\. Free some space, then run the same command again"):
             extract(config, QUIET)
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
         outcomes = extract(config, QUIET)
@@ -198,7 +204,11 @@ def test_a_pipeline_that_cannot_be_carried_out_is_refused_before_anything_is_wri
 ) -> None:
     """Unknown or doubled encoders, layers that do not exist and missing corpora are named; no store is made."""
     manifest(tmp_path, tones(tmp_path, 2))
-    data = {"store": str(tmp_path / "s.zarr"), "corpora": {"m": {"manifest": str(tmp_path / "clips.csv")}}, "encoders": ["logmel"]}
+    data = {
+        "store": str(tmp_path / "s.zarr"),
+        "corpora": {"m": {"manifest": str(tmp_path / "clips.csv")}},
+        "encoders": ["logmel"],
+    }
     with pytest.raises(ConfigError, match=message):
         extract(check(Pipeline, {**data, **change}, where="test"), QUIET)
     assert not (tmp_path / "s.zarr").exists()
@@ -218,7 +228,7 @@ def test_every_misspelt_key_is_named_with_its_place() -> None:
 def test_no_readable_clip_is_an_error(tmp_path: Path) -> None:
     """A manifest that points nowhere ends with a sentence, not with an empty store."""
     manifest(tmp_path, ["a.wav", "b.wav"])
-    with pytest.raises(VoxcacheError, match="no clip can be read, of 2: a.wav: expected a file"):
+    with pytest.raises(VoxcacheError, match=r"no clip can be read, of 2: a\.wav: expected a file"):
         extract(pipeline(tmp_path, ["logmel"]), QUIET)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
 from tiny_models import noise
+
 from voxcache.errors import EncoderError
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.exactness import TOLERANCE, collect, compare_alone, relative_error

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+
 from voxcache.errors import CheckpointError, ConfigError, EncoderError
 from voxcache.extract.encoders.audio_mamba import ENTRIES, FRAME
 from voxcache.extract.encoders.audio_mamba_encoder import AudioMambaEncoder

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import noise, shaken, tiny_config
+
 from voxcache.errors import CheckpointError, EncoderError
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.checkpoints import build, to_config

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import noise, reference_layers
+
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.checkpoints import random_model
 from voxcache.extract.encoders.exactness import TOLERANCE, collect, compare

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import noise, shaken
+
 from voxcache.errors import ConfigError, EncoderError
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.exactness import collect, compare_alone

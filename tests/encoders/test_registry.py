@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import tiny_config
+
 from voxcache.errors import ConfigError, EncoderError, UnknownName
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.checkpoints import build, to_config

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from voxcache.extract.encoders import selective_scan as ways
 from voxcache.extract.encoders import selective_scan_native as native
 from voxcache.extract.encoders.exactness import relative_error

@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, noise, reference_layers, tiny_pair
+
 from voxcache.extract.encoders.exactness import TOLERANCE, collect, compare, compare_alone
 from voxcache.extract.encoders.speech_model import SpeechEncoder
 from voxcache.extract.encoders.speech_padding import Padding, ValidGroupNorm

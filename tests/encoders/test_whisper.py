@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import noise, shaken
 from transformers import WhisperFeatureExtractor
+
 from voxcache.errors import EncoderError
 from voxcache.extract.encoders.checkpoints import Loaded, build, to_config
 from voxcache.extract.encoders.exactness import TOLERANCE, collect, compare

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_store import Made, fill, register
+
 from voxcache.store import Products, create_store, open_store
 from voxcache.store.repair import clear
 from voxcache.store.verify import verify

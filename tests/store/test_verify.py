@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from made_store import Made, fill, register
+
 from voxcache.errors import StoreError
 from voxcache.store import Products, open_store
 from voxcache.store.verify import verify

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from voxcache.store import (
     ColumnData,
     Corpus,
@@ -71,7 +72,12 @@ class Made:
         )
 
 
-def register(path: Path, made: Made, products: Products = Products(), key: dict[str, str] | None = None) -> EncoderWriter:
+NOTHING_MORE = Products()
+
+
+def register(
+    path: Path, made: Made, products: Products = NOTHING_MORE, key: dict[str, str] | None = None
+) -> EncoderWriter:
     """Register the clips and one encoder."""
     return register_encoder(
         register_corpus(path, made)[0],

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+
 from voxcache.extract.encoders.base import Card, Dtype
 from voxcache.extract.encoders.checkpoints import Loaded, build, to_config
 from voxcache.extract.encoders.registry import ENCODERS

@@ -120,9 +120,9 @@ def test_seeds_side_by_side_or_alone_give_the_same(make_store: Make, tmp_path: P
 def test_workers_give_the_same_results(make_store: Make, tmp_path: Path) -> None:
     """Two processes side by side give what one gives."""
     store = make_store(signal=0.5)
-    train(store, tmp_path / "one", heads=["linear", "logreg"])
-    train(store, tmp_path / "two", heads=["linear", "logreg"], workers=2)
-    one, two = (predicted(store, tmp_path / name, heads=["linear", "logreg"]) for name in ("one", "two"))
+    train(store, tmp_path / "one", heads=["linear"])
+    train(store, tmp_path / "two", heads=["linear"], workers=2)
+    one, two = (predicted(store, tmp_path / name, heads=["linear"]) for name in ("one", "two"))
     assert one.keys() == two.keys()
     for text in one:
         np.testing.assert_allclose(one[text], two[text], atol=2e-5)
