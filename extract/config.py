@@ -19,7 +19,7 @@ class EncoderConfig(_Section):
 
     name: str = Field(description="registry name, hub id, local folder, or hear:package.module")
     store_as: str | None = Field(
-        None, alias="as", description="name in the store; default: the name, with -random where weights are"
+        None, alias="as", description="name in the store; default: its name, with -random where weights are"
     )
     weights: str | None = Field(None, description="hub, random, or a local path; default: what the encoder's card says")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")

@@ -6,10 +6,6 @@ import os
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from .encoders.base import SAMPLE_RATE_HZ, Card
-
-CPU_BATCH_S = 10.0
-CUDA_BATCH_S = 320.0
 
 
 @dataclass(frozen=True)
@@ -27,11 +23,6 @@ class Device:
     def describe(self) -> str:
         """Return the device in words."""
         return self.words
-
-    def budget_samples(self, card: Card, batch_s: float | None) -> int:
-        """Return padded samples a batch: what was asked for, else what suits the device."""
-        default = CUDA_BATCH_S if self.name.startswith("cuda") else CPU_BATCH_S
-        return int((batch_s or default) * SAMPLE_RATE_HZ)
 
 
 def choose_device(wanted: str) -> Device:

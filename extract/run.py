@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Block, Job, Loaded, cut_units, register
 from .plan import CorpusPlan, plan_corpora, plan_encoders, require_readable
 from .progress import Reporter, Speed, Work
+
+if TYPE_CHECKING:
+    from .embed import Cutting
 
 Step = Callable[[str], None]
 """Told the encoder at work after every batch."""
@@ -184,14 +188,15 @@ def _run_block(
     work: Work,
     step: Step,
 ) -> None:
-    from .embed import Cutting, embed
+    from .embed import embed
 
     rows = np.intersect1d(job.todo.get(block.unit, np.empty(0, dtype=np.int64)), block.rows)
     if not len(rows):
         return
     encoder = loaded.get(job.plan)
     name = job.plan.name
-    budget = loaded.device.budget_samples(job.plan.card, settings.batch_s)
+    waves = [clips[int(row)] for row in rows]
+    cutting = _cutting(job, waves, settings, loaded)
 
     speed = work.speeds[name]
     began = time.monotonic()
@@ -205,8 +210,8 @@ def _run_block(
 
     data = embed(
         encoder,
-        [clips[int(row)] for row in rows],
-        cutting=Cutting(settings.max_s, settings.overlap_s, budget),
+        waves,
+        cutting=cutting,
         products=job.writer.products,
         on_batch=on_batch,
     )
@@ -214,6 +219,23 @@ def _run_block(
     speed.add(0.0, time.monotonic() - began)
     work.done_clips += len(rows)
     step(name)
+
+
+def _cutting(job: Job, clips: Sequence[np.ndarray | AudioError], settings: ExtractConfig, loaded: Loaded) -> Cutting:
+    """Return how to cut batches: as asked for, as this encoder's embeddings here were cut, else as measured now."""
+    from .calibrate import calibrate
+    from .embed import Cutting
+
+    cutting = Cutting(settings.max_s, settings.overlap_s)
+    if settings.batch_s is not None:
+        return replace(cutting, budget_samples=int(settings.batch_s * SAMPLE_RATE_HZ))
+    kind = loaded.device.name.partition(":")[0]
+    remembered = job.writer.encoder.attrs.get("batch_samples", {})
+    if kind not in remembered:
+        waves = [clip for clip in clips if isinstance(clip, np.ndarray)]
+        remembered = {**remembered, kind: calibrate(loaded.get(job.plan), waves, cutting)}
+        job.writer.annotate({"batch_samples": remembered})
+    return replace(cutting, budget_samples=remembered[kind])
 
 
 def _outcome(job: Job, work: Work) -> Outcome:

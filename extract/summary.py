@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,15 +87,15 @@ def _print_table(
 
 def _timed(plan: EncoderPlan, corpora: Sequence[CorpusPlan], loaded: Loaded, pipeline: Pipeline) -> float:
     """Return seconds of audio a second, measured on a few real clips of middling length, decoding left out."""
+    from .calibrate import calibrate
     from .embed import Cutting, embed
 
     waves = _sample(corpora)
     encoder = loaded.get(plan)
-    cutting = Cutting(
-        pipeline.extract.max_s,
-        pipeline.extract.overlap_s,
-        loaded.device.budget_samples(plan.card, pipeline.extract.batch_s),
-    )
+    cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s)
+    asked = pipeline.extract.batch_s
+    budget = int(asked * SAMPLE_RATE_HZ) if asked else calibrate(encoder, waves, cutting)
+    cutting = replace(cutting, budget_samples=budget)
     products = plan.products(pipeline.extract)
     embed(encoder, waves[:1], cutting=cutting, products=products)
     began, rounds = time.perf_counter(), 0

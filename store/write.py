@@ -314,6 +314,11 @@ class EncoderWriter:
             for product in self.products.names():
                 self._array(f"done/{product}")[unit] = self._unit(unit).stop - self._unit(unit).start
 
+    def annotate(self, facts: Mapping[str, Any]) -> None:
+        """Add facts about how the embeddings were made to the encoder's attributes."""
+        update_attributes(self.encoder.group, facts)
+        self.encoder.__dict__.pop("attrs", None)
+
     def forget(self, unit: int, product: str | None = None) -> None:
         """Count a unit as not done, so that the next run computes it again."""
         for name in (product,) if product else self.products.names():
