@@ -1,6 +1,6 @@
 """One way to look things up by name: encoders, heads, fusions and corpora all use it.
 
-Third parties add entries through an entry point; see docs/extending.md.
+Third parties add entries through an entry point; see docs/encoders.md and docs/stage2.md for examples to copy.
 """
 
 from __future__ import annotations

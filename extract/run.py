@@ -30,6 +30,7 @@ from .progress import Reporter, Speed, Work
 if TYPE_CHECKING:
     from .embed import Cutting
 
+Clip = np.ndarray | AudioError
 Step = Callable[[str], None]
 """Told the encoder at work after every batch."""
 
@@ -89,7 +90,7 @@ def extract(
             with report.working(work) as step:
                 for corpus in corpora:
                     mine = [job for job in jobs if job.corpus.name == corpus.scan.name and job.todo]
-                    _run_corpus(corpus, mine, pipeline.extract, loaded, work, step)
+                    _run_corpus(corpus, mine, _Run(pipeline.extract, loaded, work, step, report))
     return [_outcome(job, work) for job in jobs]
 
 
@@ -130,21 +131,30 @@ def _announce(jobs: Sequence[Job], loaded: Loaded, report: Reporter) -> None:
             )
 
 
-def _run_corpus(
-    corpus: CorpusPlan, jobs: Sequence[Job], settings: ExtractConfig, loaded: Loaded, work: Work, step: Step
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """What all blocks of a run share."""
+
+    settings: ExtractConfig
+    loaded: Loaded
+    work: Work
+    step: Step
+    report: Reporter
+
+
+def _run_corpus(corpus: CorpusPlan, jobs: Sequence[Job], run: _Run) -> None:
     if not jobs:
         return
     decoder = _Decoder(corpus, jobs[0].corpus)
     blocks = list(cut_units(jobs, jobs[0].corpus.n_samples, jobs[0].corpus.unit_rows))
-    with ThreadPoolExecutor(settings.workers or loaded.device.decode_workers) as pool:
+    with ThreadPoolExecutor(run.settings.workers or run.loaded.device.decode_workers) as pool:
         ahead = decoder.submit(pool, blocks[0])
         try:
             for i, block in enumerate(blocks):
                 clips = {row: future.result() for row, future in ahead.items()}
                 ahead = decoder.submit(pool, blocks[i + 1]) if i + 1 < len(blocks) else {}
                 for job in jobs:
-                    _run_block(job, block, clips, settings, loaded, work, step)
+                    _run_block(job, block, clips, run)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -157,11 +167,11 @@ class _Decoder:
         self.errors = {clip.clip: file.error for clip, file in zip(plan.scan.clips, plan.files, strict=True)}
         self.corpus = corpus
 
-    def submit(self, pool: ThreadPoolExecutor, block: Block) -> dict[int, Future[np.ndarray | AudioError]]:
+    def submit(self, pool: ThreadPoolExecutor, block: Block) -> dict[int, Future[Clip]]:
         """Start reading a block."""
         return {row: pool.submit(self._read, row) for row in block.rows}
 
-    def _read(self, row: int) -> np.ndarray | AudioError:
+    def _read(self, row: int) -> Clip:
         clip = str(self.corpus.clip[row])
         error = self.errors[clip]
         if error is not None:
@@ -179,26 +189,17 @@ class _Decoder:
         return wave
 
 
-def _run_block(
-    job: Job,
-    block: Block,
-    clips: dict[int, np.ndarray | AudioError],
-    settings: ExtractConfig,
-    loaded: Loaded,
-    work: Work,
-    step: Step,
-) -> None:
+def _run_block(job: Job, block: Block, clips: dict[int, Clip], run: _Run) -> None:
     from .embed import embed
 
     rows = np.intersect1d(job.todo.get(block.unit, np.empty(0, dtype=np.int64)), block.rows)
     if not len(rows):
         return
-    encoder = loaded.get(job.plan)
-    name = job.plan.name
+    encoder = run.loaded.get(job.plan)
     waves = [clips[int(row)] for row in rows]
-    cutting = _cutting(job, waves, settings, loaded)
-
-    speed = work.speeds[name]
+    cutting = _cutting(job, waves, run)
+    _report_precision(job, waves, cutting, run)
+    speed = run.work.speeds[job.plan.name]
     began = time.monotonic()
 
     def on_batch(n_samples: int) -> None:
@@ -206,34 +207,40 @@ def _run_block(
         now = time.monotonic()
         speed.add(n_samples / SAMPLE_RATE_HZ, now - began)
         began = now
-        step(name)
+        run.step(job.plan.name)
 
-    data = embed(
-        encoder,
-        waves,
-        cutting=cutting,
-        products=job.writer.products,
-        on_batch=on_batch,
-    )
+    data = embed(encoder, waves, cutting=cutting, products=job.writer.products, on_batch=on_batch)
     job.writer.commit(block.unit, rows, data, final=rows[-1] == job.todo[block.unit][-1])
     speed.add(0.0, time.monotonic() - began)
-    work.done_clips += len(rows)
-    step(name)
+    run.work.done_clips += len(rows)
+    run.step(job.plan.name)
 
 
-def _cutting(job: Job, clips: Sequence[np.ndarray | AudioError], settings: ExtractConfig, loaded: Loaded) -> Cutting:
+def _report_precision(job: Job, clips: Sequence[Clip], cutting: Cutting, run: _Run) -> None:
+    """Say once per encoder and corpus what reduced precision costs, and keep it beside the embeddings."""
+    if job.plan.config.dtype == "float32" or "precision_error" in job.writer.encoder.attrs:
+        return
+    from .precision import measure
+
+    if waves := [clip for clip in clips if isinstance(clip, np.ndarray)]:
+        error = measure(job.plan, run.loaded.get(job.plan), waves, cutting)
+        run.report.say(f"{job.corpus.name} x {job.plan.name}: {error}")
+        job.writer.annotate(error.attributes())
+
+
+def _cutting(job: Job, clips: Sequence[Clip], run: _Run) -> Cutting:
     """Return how to cut batches: as asked for, as this encoder's embeddings here were cut, else as measured now."""
     from .calibrate import calibrate
     from .embed import Cutting
 
-    cutting = Cutting(settings.max_s, settings.overlap_s)
-    if settings.batch_s is not None:
-        return replace(cutting, budget_samples=int(settings.batch_s * SAMPLE_RATE_HZ))
-    kind = loaded.device.name.partition(":")[0]
+    cutting = Cutting(run.settings.max_s, run.settings.overlap_s)
+    if run.settings.batch_s is not None:
+        return replace(cutting, budget_samples=int(run.settings.batch_s * SAMPLE_RATE_HZ))
+    kind = run.loaded.device.name.partition(":")[0]
     remembered = job.writer.encoder.attrs.get("batch_samples", {})
     if kind not in remembered:
         waves = [clip for clip in clips if isinstance(clip, np.ndarray)]
-        remembered = {**remembered, kind: calibrate(loaded.get(job.plan), waves, cutting)}
+        remembered = {**remembered, kind: calibrate(run.loaded.get(job.plan), waves, cutting)}
         job.writer.annotate({"batch_samples": remembered})
     return replace(cutting, budget_samples=remembered[kind])
 

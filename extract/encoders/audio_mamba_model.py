@@ -102,7 +102,7 @@ class Mixer(nn.Module):
         xz = self.in_proj(x)
         u = F.silu(causal_conv(xz[..., : self.inner], self.conv1d.weight, self.conv1d.bias))
         low, B, C = self.x_proj(u).split([self.rank, N_STATE, N_STATE], dim=-1)  # noqa: N806
-        dt = F.softplus(self.dt_proj(low).float())
+        dt = self.dt_proj(low).float()
         scan = Scan(u.float(), dt, -self.A_log.exp(), B.float(), C.float(), self.D, xz[..., self.inner :].float())
         out: torch.Tensor = self.out_proj(selective_scan(scan).to(x.dtype))
         return out

@@ -22,6 +22,7 @@ FAMILIES = (
     "data2vec",
     "whisper",
     "audio_mamba",
+    "emotion2vec",
 )
 for _family in FAMILIES:
     for _name, _entry in import_module(f".{_family}", __package__).ENTRIES.items():

@@ -1,9 +1,10 @@
 /* The selective scan of Mamba (Gu & Dao 2023, equation 2) with skip and gate, forward only, float32.
  *
- *   h[t] = exp(dt[t] a) h[t-1] + dt[t] b[t] u[t]      y[t] = (c[t] . h[t] + d u[t]) silu(z[t])
+ *   h[t] = exp(s[t] a) h[t-1] + s[t] b[t] u[t]      y[t] = (c[t] . h[t] + d u[t]) silu(z[t])      s = softplus(dt)
  *
  * BLOCK channels of one window are scanned at a time, so that their states stay in the first-level cache, and the inner
- * loops have a constant length that compilers turn into vector instructions. `exp` is written out for the same reason.
+ * loops have a constant length that compilers turn into vector instructions. `exp` and `log` are written out for the
+ * same reason.
  */
 #include <stdint.h>
 
@@ -26,6 +27,21 @@ static inline float exponential(float x) {
     return (p * r * r + r + 1.0f) * power.f;
 }
 
+/* log(1 + exp(x)), relative error 3e-7: log(1 + y) = 2 atanh(y / (2 + y)), by its series, for y = exp(-|x|). */
+static inline float softplus(float x) {
+    const float y = exponential(x < 0.0f ? x : -x);
+    const float r = y / (2.0f + y), r2 = r * r;
+    float p = 1.0f / 15;
+    p = p * r2 + 1.0f / 13;
+    p = p * r2 + 1.0f / 11;
+    p = p * r2 + 1.0f / 9;
+    p = p * r2 + 1.0f / 7;
+    p = p * r2 + 1.0f / 5;
+    p = p * r2 + 1.0f / 3;
+    p = p * r2 + 1.0f;
+    return 2.0f * r * p + (x > 0.0f ? x : 0.0f);
+}
+
 /* u, dt, y: [window, time, channel] contiguous. z: the same with `z_stride` floats a row. a: [state, channel].
  * b, c: [window, time, state] with `bc_stride` floats a row. d: [channel].
  * Does blocks `first` to `last` - 1 of the window-major list of (window, block of channels).
@@ -43,8 +59,8 @@ void selective_scan(const float *restrict u, const float *restrict dt, const flo
             const float *zt = z + row * z_stride + channel;
             float step[BLOCK], dose[BLOCK], sum[BLOCK];
             for (int k = 0; k < BLOCK; k++) {
-                step[k] = dtt[k];
-                dose[k] = dtt[k] * ut[k];
+                step[k] = softplus(dtt[k]);
+                dose[k] = step[k] * ut[k];
                 sum[k] = d[channel + k] * ut[k];
             }
             for (int64_t n = 0; n < n_state; n++) {

@@ -1,6 +1,6 @@
 """The selective scan at the heart of Mamba (Gu & Dao 2023, "Mamba", equation 2), forward only, in float32.
 
-    h[t] = exp(dt[t] A) h[t-1] + dt[t] B[t] u[t]        y[t] = (C[t] h[t] + D u[t]) silu(z[t])
+    h[t] = exp(s[t] A) h[t-1] + s[t] B[t] u[t]        y[t] = (C[t] h[t] + D u[t]) silu(z[t])        s = softplus(dt)
 
 Three ways to the same numbers, the fastest that can be had here: mamba-ssm's kernel on CUDA, our C kernel on a CPU
 with a compiler, torch operations everywhere else.
@@ -28,7 +28,7 @@ class Scan:
 
     Attributes:
         u: [window, time, channel] the sequence.
-        dt: [window, time, channel] step sizes, above zero (softplus already applied).
+        dt: [window, time, channel] step sizes, before their softplus.
         A: [channel, state] rates of decay, below zero.
         B: [window, time, state] how the input enters the state.
         C: [window, time, state] how the state leaves.
@@ -74,7 +74,7 @@ def cuda_kernel() -> Callable[..., Any] | None:
 def scan_cuda(kernel: Callable[..., Any], scan: Scan) -> torch.Tensor:
     """Run mamba-ssm's kernel, which keeps time last."""
     u, dt, B, C, z = (x.transpose(1, 2).contiguous() for x in (scan.u, scan.dt, scan.B, scan.C, scan.z))  # noqa: N806
-    y: torch.Tensor = kernel(u, dt, scan.A, B, C, D=scan.D, z=z, delta_softplus=False)
+    y: torch.Tensor = kernel(u, dt, scan.A, B, C, D=scan.D, z=z, delta_softplus=True)
     return y.transpose(1, 2)
 
 
@@ -86,7 +86,8 @@ def scan_torch(scan: Scan) -> torch.Tensor:
     n_windows, n_time, n_channel = scan.u.shape
     A = scan.A.T.contiguous()  # noqa: N806  [state, channel]
     buffers = scan.u.new_empty(2, STEPS, n_windows, len(A), n_channel)
-    u, dt, B, C = (x.transpose(0, 1) for x in (scan.u, scan.dt, scan.B, scan.C))  # noqa: N806  [time, window, _]
+    steps = F.softplus(scan.dt)
+    u, dt, B, C = (x.transpose(0, 1) for x in (scan.u, steps, scan.B, scan.C))  # noqa: N806  [time, window, _]
     y = scan.u.new_empty(n_time, n_windows, 1, n_channel)
     last = scan.u.new_zeros(n_windows, len(A), n_channel)
     for start in range(0, n_time, STEPS):

@@ -27,6 +27,8 @@ FLAGS = ("-O3", "-march=native", "-fPIC", "-shared")
 BLOCK = 96
 MAX_STATE = 64
 """Both as in selective_scan.c."""
+PARTS_PER_THREAD = 4
+"""More than one, so that a thread which the system holds up does not hold up the others."""
 BUILD_LIMIT_S = 60
 
 
@@ -71,10 +73,11 @@ def scan_native(kernel: NativeKernel, scan: Scan) -> torch.Tensor:
     pointers = [array.data_ptr() for array in arrays]
     sizes = (n_time, n_channel, scan.A.shape[1], B.stride(1), z.stride(1))
     n_jobs, n_threads = n_windows * (n_channel // BLOCK), torch.get_num_threads()
-    cuts = [n_jobs * i // n_threads for i in range(n_threads + 1)]
     if n_threads == 1:
         kernel.call(*pointers, *sizes, 0, n_jobs)
         return y
+    n_parts = PARTS_PER_THREAD * n_threads
+    cuts = [n_jobs * i // n_parts for i in range(n_parts + 1)]
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(lambda first, last: kernel.call(*pointers, *sizes, first, last), cuts, cuts[1:]))
     return y

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from voxcache.store import ColumnData, Products, UnitData, create_store, open_store, register_clips, register_encoder
 from voxcache.store.read import Store
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from voxcache.train.architecture import Shape
 from voxcache.train.config import PRESETS, Training
 from voxcache.train.fit import Data, Fitted, Member, fit_stack, scaler
@@ -110,6 +111,7 @@ def test_a_stack_of_one_is_a_plain_pytorch_loop() -> None:
 def test_balanced_classes_weigh_as_scikit_learn_weighs_them() -> None:
     """Class weights equal sklearn's compute_class_weight("balanced") on the member's training clips."""
     from sklearn.utils.class_weight import compute_class_weight
+
     from voxcache.train.fit import _class_weights
 
     data, members = make_data(), make_members()

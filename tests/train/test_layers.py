@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from voxcache.errors import ConfigError
 from voxcache.train.architecture import Shape
 from voxcache.train.fusions import FUSIONS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from voxcache.errors import ConfigError, TrainError
 from voxcache.store.read import Store
 from voxcache.train import plan as plan_module

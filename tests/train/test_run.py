@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics
+
 from voxcache.errors import StoreError, TrainError
 from voxcache.store.read import Store
 from voxcache.train import execute

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics
+
 from voxcache.train.compare import corrected_t, holm, mcnemar
 from voxcache.train.intervals import Predictions, bootstrap
 from voxcache.train.scores import confusion, per_class, scores

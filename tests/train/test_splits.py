@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voxcache.errors import ConfigError
 from voxcache.store.read import Store
 from voxcache.train import clips as clips_module
