@@ -56,6 +56,7 @@ def extract(
     verify: bool = False,
     retry_failed: bool = False,
     replace: Sequence[str] = (),
+    loaded: Loaded | None = None,
 ) -> list[Outcome]:
     """Bring the store up to date with the pipeline: scan, register, embed what is missing.
 
@@ -63,6 +64,7 @@ def extract(
         verify: hash every audio file again, whatever its size and time say.
         retry_failed: embed clips again that failed before.
         replace: encoders (names in the store) whose present embeddings are removed first.
+        loaded: encoders in memory from an earlier call, to use and to add to.
 
     Returns:
         One outcome per corpus and encoder.
@@ -80,7 +82,7 @@ def extract(
         )
     path = Path(pipeline.store)
     with _explain_os_errors(path), writer_lock(path):
-        loaded = Loaded(pipeline.extract.device)
+        loaded = loaded or Loaded(pipeline.extract.device)
         jobs = register(pipeline, encoders, corpora, loaded, report, retry_failed=retry_failed, replace=replace)
         work = _work(jobs)
         if not work.todo_clips:

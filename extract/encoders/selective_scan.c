@@ -44,13 +44,13 @@ static inline float softplus(float x) {
 
 /* u, dt, y: [window, time, channel] contiguous. z: the same with `z_stride` floats a row. a: [state, channel].
  * b, c: [window, time, state] with `bc_stride` floats a row. d: [channel].
- * Does blocks `first` to `last` - 1 of the window-major list of (window, block of channels).
  */
 void selective_scan(const float *restrict u, const float *restrict dt, const float *restrict a, const float *restrict b,
                     const float *restrict c, const float *restrict d, const float *restrict z, float *restrict y,
-                    int64_t n_time, int64_t n_channel, int64_t n_state, int64_t bc_stride, int64_t z_stride,
-                    int64_t first, int64_t last) {
-    for (int64_t job = first; job < last; job++) {
+                    int64_t n_window, int64_t n_time, int64_t n_channel, int64_t n_state, int64_t bc_stride,
+                    int64_t z_stride, int n_thread) {
+#pragma omp parallel for schedule(dynamic) num_threads(n_thread)
+    for (int64_t job = 0; job < n_window * (n_channel / BLOCK); job++) {
         const int64_t window = job / (n_channel / BLOCK), channel = job % (n_channel / BLOCK) * BLOCK;
         float h[MAX_STATE][BLOCK] = {0};
         for (int64_t row = window * n_time; row < (window + 1) * n_time; row++) {

@@ -1,7 +1,8 @@
 """Builds selective_scan.c with the machine's C compiler, once a process, and runs it on torch tensors.
 
 Optional: without a compiler the scan runs in torch. The library is built anew in every process (0.2 s) because code for
-this processor must not meet another one through a shared home folder.
+this processor must not meet another one through a shared home folder. Its threads are those of OpenMP that torch's own
+operations run on: both ask for libgomp.so.1 and get the one that is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("selective_scan.c")
 FLAGS = ("-O3", "-march=native", "-fPIC", "-shared")
+THREADS = (("-fopenmp",), ())
+"""Tried in turn: without OpenMP the kernel runs on one thread."""
 BLOCK = 96
 MAX_STATE = 64
 """Both as in selective_scan.c."""
-PARTS_PER_THREAD = 4
-"""More than one, so that a thread which the system holds up does not hold up the others."""
 BUILD_LIMIT_S = 60
 
 
@@ -49,15 +50,20 @@ def native_kernel() -> NativeKernel | None:
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
+    return next((kernel for threads in THREADS if (kernel := _build([compiler, *FLAGS, *threads]))), None)
+
+
+def _build(command: Sequence[str]) -> NativeKernel | None:
     with tempfile.TemporaryDirectory(prefix="voxcache-", ignore_cleanup_errors=True) as folder:
         library = Path(folder, "selective_scan.so")
         try:
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(library)]
-            subprocess.run(command, check=True, capture_output=True, timeout=BUILD_LIMIT_S)
+            subprocess.run(
+                [*command, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=BUILD_LIMIT_S
+            )
             call = ctypes.CDLL(str(library)).selective_scan
         except (OSError, subprocess.SubprocessError):
             return None
-    call.argtypes = [ctypes.c_void_p] * 8 + [ctypes.c_int64] * 7
+    call.argtypes = [ctypes.c_void_p] * 8 + [ctypes.c_int64] * 6 + [ctypes.c_int]
     call.restype = None
     return NativeKernel(call)
 
@@ -70,16 +76,8 @@ def scan_native(kernel: NativeKernel, scan: Scan) -> torch.Tensor:
         B, C = B.contiguous(), C.contiguous()  # noqa: N806
     y = torch.empty_like(scan.u, memory_format=torch.contiguous_format)
     arrays = (scan.u.contiguous(), scan.dt.contiguous(), scan.A.T.contiguous(), B, C, scan.D.contiguous(), z, y)
-    pointers = [array.data_ptr() for array in arrays]
-    sizes = (n_time, n_channel, scan.A.shape[1], B.stride(1), z.stride(1))
-    n_jobs, n_threads = n_windows * (n_channel // BLOCK), torch.get_num_threads()
-    if n_threads == 1:
-        kernel.call(*pointers, *sizes, 0, n_jobs)
-        return y
-    n_parts = PARTS_PER_THREAD * n_threads
-    cuts = [n_jobs * i // n_parts for i in range(n_parts + 1)]
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(lambda first, last: kernel.call(*pointers, *sizes, first, last), cuts, cuts[1:]))
+    sizes = (n_windows, n_time, n_channel, scan.A.shape[1], B.stride(1), z.stride(1))
+    kernel.call(*(array.data_ptr() for array in arrays), *sizes, torch.get_num_threads())
     return y
 
 
