@@ -74,7 +74,8 @@ def _version(package: str) -> str | None:
 
 def _code(entry: Entry) -> list[list[str | int]]:
     """Return the state of the source files that build encoders, ours and a plug-in's own: a change may change numbers."""
-    ours = [file for path in sorted(Path(__file__).parent.glob("*.py")) for file in files_of(path)]
+    folder = Path(__file__).parent
+    ours = [file for path in sorted([*folder.glob("*.py"), *folder.glob("*.c")]) for file in files_of(path)]
     theirs = getattr(sys.modules.get(entry.load.__module__), "__file__", None)
     return ours if theirs is None else [*ours, *files_of(Path(theirs))]
 
