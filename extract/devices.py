@@ -14,6 +14,8 @@ class Device:
 
     name: str
     words: str
+    memory_bytes: int
+    """What encoders' weights may take together: half of the memory, the rest is for activations and audio."""
 
     @property
     def decode_workers(self) -> int:
@@ -36,7 +38,8 @@ def choose_device(wanted: str) -> Device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cpu":
-        return Device("cpu", f"cpu, {torch.get_num_threads()} threads")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory // 2)
     if not wanted.startswith("cuda"):
         raise ConfigError(f"$.extract.device: expected auto, cpu, cuda or cuda:N, got {wanted!r}.")
     index = int(wanted.partition(":")[2] or 0)
@@ -45,4 +48,5 @@ def choose_device(wanted: str) -> Device:
             f"$.extract.device: {wanted} asked for, {torch.cuda.device_count()} CUDA devices found. Use `device: cpu`, "
             f"or install a torch built for this machine's driver."
         )
-    return Device(f"cuda:{index}", f"{wanted} ({torch.cuda.get_device_name(index)})")
+    memory = torch.cuda.get_device_properties(index).total_memory
+    return Device(f"cuda:{index}", f"{wanted} ({torch.cuda.get_device_name(index)})", memory // 2)

@@ -15,7 +15,7 @@ from ..store.backend import remove_partials
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device
-from .encoders.base import SAMPLE_RATE_HZ, Encoder
+from .encoders.base import SAMPLE_RATE_HZ, Encoder, weight_bytes
 from .known_weights import Identity, identity_of, remember
 from .plan import CorpusPlan, EncoderPlan
 from .progress import Reporter
@@ -53,12 +53,32 @@ class Loaded:
         return choose_device(self.wanted_device)
 
     def get(self, plan: EncoderPlan) -> Encoder:
-        """Return the encoder, loading it if need be, and remember who it is for the next run."""
-        if plan.name not in self.encoders:
+        """Return the encoder, loading it if need be, and remember who it is for the next run.
+
+        Encoders that do not fit beside it in memory are let go of, the one that was used longest ago first.
+        """
+        if plan.name in self.encoders:
+            self.encoders[plan.name] = self.encoders.pop(plan.name)
+        else:
+            self._make_room(plan.n_bytes)
             encoder = plan.entry.load(plan.config.request(), plan.card, self.device.name)
             remember(cache_dir(), plan.fingerprint, identity_of(encoder))
             self.encoders[plan.name] = encoder
         return self.encoders[plan.name]
+
+    def _make_room(self, n_bytes: int) -> None:
+        while self.encoders and sum(map(_held_bytes, self.encoders.values())) + n_bytes > self.device.memory_bytes:
+            self.encoders.pop(next(iter(self.encoders)))
+
+    def groups(self, plans: Sequence[EncoderPlan]) -> list[list[EncoderPlan]]:
+        """Split encoders, in order, into groups that fit in memory together; each group goes over the audio once."""
+        groups: list[list[EncoderPlan]] = []
+        for plan in plans:
+            if groups and sum(p.n_bytes for p in groups[-1]) + plan.n_bytes <= self.device.memory_bytes:
+                groups[-1].append(plan)
+            else:
+                groups.append([plan])
+        return groups
 
     def identity(self, plan: EncoderPlan) -> Identity:
         """Return who the encoder is, without loading it where that is known."""
@@ -84,6 +104,10 @@ def cut_units(jobs: Sequence[Job], n_samples: np.ndarray, unit_rows: int) -> Ite
         for rows in cut:
             if wanted := [row for row in rows if row in needed]:
                 yield Block(unit, wanted)
+
+
+def _held_bytes(encoder: Encoder) -> int:
+    return weight_bytes(encoder.card, encoder.dtype)
 
 
 def register(

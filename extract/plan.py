@@ -14,7 +14,7 @@ from ..store.schema import FAILED, OK, Products, node_name
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
 from .corpora import ClipSource, CorpusScan, scan_corpus
-from .encoders.base import SAMPLE_RATE_HZ, Card, Entry, Scalar
+from .encoders.base import SAMPLE_RATE_HZ, Card, Entry, Scalar, weight_bytes
 from .encoders.registry import fingerprint, resolve
 from .known_weights import Identity, recall
 from .progress import Reporter
@@ -70,6 +70,11 @@ class EncoderPlan:
     def is_random(self) -> bool:
         """True where the weights are made, not learned."""
         return (self.config.weights or self.card.weights) == "random"
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes the weights take in memory."""
+        return weight_bytes(self.card, self.config.dtype)
 
     def products(self, settings: ExtractConfig) -> Products:
         """Return what is to be kept. Raises `ConfigError` for a layer the encoder does not have."""

@@ -90,9 +90,11 @@ def extract(
         else:
             _announce(jobs, loaded, report)
             with report.working(work) as step:
-                for corpus in corpora:
-                    mine = [job for job in jobs if job.corpus.name == corpus.scan.name and job.todo]
-                    _run_corpus(corpus, mine, _Run(pipeline.extract, loaded, work, step, report))
+                run = _Run(pipeline.extract, loaded, work, step, report)
+                for group in loaded.groups([plan for plan in encoders if any(j.plan is plan and j.todo for j in jobs)]):
+                    for corpus in corpora:
+                        mine = [j for j in jobs if j.plan in group and j.corpus.name == corpus.scan.name and j.todo]
+                        _run_corpus(corpus, mine, run)
     return [_outcome(job, work) for job in jobs]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from .backend import writer_lock
-from .read import Corpus
+from .read import Corpus, open_store
 from .schema import CORPUS_ARRAYS, Role, node_name
 from .write import ColumnData, create_store, register_clips
 
@@ -48,6 +49,7 @@ def label(
         StoreBusy: another process is writing to the store.
     """
     ids, cells = read_table(table, id_column)
+    open_store(path).corpus(corpus)  # create_store would make a store where there is none
     with writer_lock(Path(path)):
         store = create_store(path)
         held = store.corpus(corpus)
@@ -125,7 +127,7 @@ def _roles(
 
 
 def _join(corpus: Corpus, ids: Sequence[str], table: str | Path) -> list[int | None]:
-    twice = sorted({clip for clip in ids if clip and ids.count(clip) > 1}) if len(set(ids)) < len(ids) else []
+    twice = sorted(clip for clip, count in Counter(ids).items() if count > 1)
     if twice:
         raise ConfigError(f"{table}: expected each clip once, got {_few(twice)} more than once. Nothing was written.")
     row_of = {str(clip): row for row, clip in enumerate(corpus.clip)}

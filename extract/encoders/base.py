@@ -123,6 +123,11 @@ class Entry:
     config: Mapping[str, object] = field(default_factory=dict)
 
 
+def weight_bytes(card: Card, dtype: Dtype) -> int:
+    """Return the bytes an encoder's weights take in memory; 0 where nothing was learned."""
+    return (card.n_parameters or 0) * (4 if dtype == "float32" else 2)
+
+
 class Encoder(abc.ABC):
     """A loaded, frozen encoder on one device.
 

@@ -1,0 +1,224 @@
+"""Copying embeddings into another store, unit by unit, through the same commits that extraction makes.
+
+What the target holds stays; rows it lacks come from the source. A unit is written whole, so it is composed first: for
+every row its status, and for every product where its values come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..errors import IntegrityError
+from .read import Corpus, EncoderGroup
+from .schema import FAILED, MISSING, OK, Products, frame_name, n_units
+from .write import EncoderWriter, UnitData, register_encoder
+
+STRUCTURE = ("name", "n_layers", "dim", "unit_rows", "key", "key_hash", "kind", "products", "digest")
+"""Attributes of an encoder that follow from its arrays; registering writes them."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Clips of the target that got embeddings, and those left out because the target keeps a product the source lacks."""
+
+    copied: int
+    left_out: int
+
+
+class Side:
+    """An encoder's embeddings as seen from the rows of a target corpus.
+
+    `rows` int64 [clip of the target] is the row each has here, -1 where it has none or other audio.
+    """
+
+    def __init__(self, encoder: EncoderGroup | None, rows: np.ndarray) -> None:
+        self.encoder = encoder
+        self.rows = rows
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """Status of every clip of the target, uint8 [clip]; missing where it has no row here."""
+        return self._status("pooled")
+
+    def has(self, product: str) -> np.ndarray:
+        """Return which clips of the target have values of a product here, bool [clip]."""
+        if self.encoder is None or product not in self.encoder.products.names():
+            return np.zeros(len(self.rows), dtype=bool)
+        return np.asarray(self._status(product) == OK)
+
+    def _status(self, product: str) -> np.ndarray:
+        if self.encoder is None:
+            return np.full(len(self.rows), MISSING, dtype=np.uint8)
+        held = self.encoder.ledger(product).status
+        return np.where(self.rows >= 0, held[self.rows], MISSING).astype(np.uint8)
+
+    def read(self, product: str, wanted: np.ndarray) -> np.ndarray:
+        """Return pooled values of some clips of the target, float32 [clip, layer, feature]; a unit at a time."""
+        encoder = self._held()
+        rows = self.rows[wanted]
+        values = np.empty((len(rows), encoder.n_layers, encoder.dim), dtype=np.float32)
+        for unit in np.unique(rows // encoder.corpus.unit_rows):
+            place = encoder.unit(int(unit))
+            mine = rows // encoder.corpus.unit_rows == unit
+            values[mine] = encoder._read(product, place)[rows[mine] - place.start]
+        return values
+
+    def read_frames(self, layer: int, wanted: np.ndarray) -> list[np.ndarray]:
+        """Return frames of some clips of the target, [frame, feature] each."""
+        return self._held().frames(layer).read(self.rows[wanted])
+
+    def lengths(self) -> np.ndarray:
+        """Return the frames each clip of the target has a place for here, int64 [clip]; 0 where unknown."""
+        lengths = np.zeros(len(self.rows), dtype=np.int64)
+        if self.encoder is not None and self.encoder.frame_layers:
+            stored = self.encoder._read("frames/length")
+            known = (self.rows >= 0) & (self.rows < len(stored))
+            lengths[known] = stored[self.rows[known]]
+        return lengths
+
+    def reasons(self, wanted: np.ndarray) -> np.ndarray:
+        """Return the ledger's remarks on some clips of the target, str [clip]."""
+        return self._held().ledger().reason[self.rows[wanted]]
+
+    def covered(self, product: str, unit_rows: int) -> np.ndarray:
+        """Return which clips lie within what is committed of a product, for a side whose rows are the target's."""
+        rows = np.arange(len(self.rows))
+        done = np.zeros(n_units(len(rows), unit_rows), dtype=np.int64)
+        stored = self._held().done(product)[: len(done)]
+        done[: len(stored)] = stored
+        return np.asarray(rows % unit_rows < done[rows // unit_rows])
+
+    def _held(self) -> EncoderGroup:
+        if self.encoder is None:
+            raise IntegrityError("values asked of an encoder that holds none.")
+        return self.encoder
+
+
+class _Plan:
+    """What every clip of the target will have, decided before anything is written."""
+
+    def __init__(self, old: Side, new: Side, products: tuple[str, ...], unit_rows: int) -> None:
+        self.old, self.new = old, new
+        self.has_old = {product: old.has(product) for product in products}
+        self.has_new = {product: new.has(product) for product in products}
+        settled = (old.status == OK) | (old.status == FAILED)
+        take = ((new.status == OK) & (old.status != OK)) | ((new.status == FAILED) & ~settled)
+        blocked = np.zeros_like(take)
+        if old.encoder is not None:
+            for product in old.encoder.products.names():
+                lacking = (new.status == OK) & ~self.has_new[product]
+                blocked |= take & lacking & old.covered(product, unit_rows)
+        self.take = take & ~blocked
+        self.blocked = blocked
+        self.status = np.where(self.take, new.status, np.where(settled, old.status, MISSING)).astype(np.uint8)
+        ok = self.status == OK
+        self.has = {product: ok & (self.has_old[product] | self.has_new[product]) for product in products}
+
+    def products(self, rows: np.ndarray) -> list[str]:
+        """Return the products that every ok clip of a unit has: only these can be committed."""
+        ok = self.status[rows] == OK
+        return [product for product, has in self.has.items() if has[rows][ok].all()]
+
+    def changes(self, rows: np.ndarray, products: list[str]) -> bool:
+        """Return whether the unit would hold more than it does."""
+        more = any((self.has[product] & ~self.has_old[product])[rows].any() for product in products)
+        return more or bool(self.take[rows].any())
+
+    def pooled(self, product: str, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return a unit's values of one statistic, NaN where a clip has none."""
+        values = np.full((len(rows), *shape), np.nan, dtype=np.float32)
+        for side, mine in self._sources(product, rows):
+            values[mine] = side.read(product, rows[mine])
+        return values
+
+    def frames(self, layer: int, rows: np.ndarray) -> list[np.ndarray | None]:
+        """Return a unit's frames of one layer, None where a clip has none."""
+        blocks: list[np.ndarray | None] = [None] * len(rows)
+        for side, mine in self._sources(frame_name(layer), rows):
+            for i, block in zip(np.flatnonzero(mine), side.read_frames(layer, rows[mine]), strict=True):
+                blocks[int(i)] = block
+        return blocks
+
+    def reasons(self, rows: np.ndarray) -> np.ndarray:
+        """Return a unit's remarks."""
+        reasons = np.full(len(rows), "", dtype=object)
+        kept = (self.status[rows] != MISSING) & ~self.take[rows]
+        for side, mine in ((self.old, kept), (self.new, self.take[rows])):
+            if mine.any():
+                reasons[mine] = side.reasons(rows[mine])
+        return reasons
+
+    def _sources(self, product: str, rows: np.ndarray) -> list[tuple[Side, np.ndarray]]:
+        has, old = self.has[product][rows], self.has_old[product][rows]
+        return [(side, mine) for side, mine in ((self.old, has & old), (self.new, has & ~old)) if mine.any()]
+
+
+def copy_encoder(
+    source: EncoderGroup,
+    target: Corpus,
+    rows: np.ndarray,
+    *,
+    products: Products,
+    about: Mapping[str, Any],
+    reasons: Mapping[str, str] | None = None,
+) -> Copied:
+    """Add an encoder's embeddings to a corpus of another store.
+
+    Args:
+        rows: the row of the source that each clip of the target has, int64 [clip of the target]; -1 for none.
+        products: what to copy of what the source holds.
+        about: attributes for an encoder that the target does not have yet.
+        reasons: what to write in place of some of the source's remarks.
+
+    Raises:
+        KeyMismatch: the target's embeddings of that name were made from something else.
+    """
+    present = target.encoder(source.name) if source.name in target.encoders else None
+    old = Side(present, np.arange(target.n_clips))
+    same = (rows >= 0) & (source.corpus.sha256[rows] == target.sha256)
+    new = Side(source, np.where(same, rows, -1))
+    wanted = products if present is None else present.products.union(products)
+    plan = _Plan(old, new, wanted.names(), target.unit_rows)
+    placed = old.lengths()
+    writer = register_encoder(
+        target,
+        source.name,
+        key=source.key,
+        n_layers=source.n_layers,
+        dim=source.dim,
+        n_frames=np.where(placed > 0, placed, new.lengths()),
+        products=products,
+        about={} if present is not None else about,
+    )
+    for unit in range(n_units(target.n_clips, target.unit_rows)):
+        _copy_unit(plan, writer, unit, dict(reasons or {}))
+    return Copied(int(plan.take.sum()), int(plan.blocked.sum()))
+
+
+def _copy_unit(plan: _Plan, writer: EncoderWriter, unit: int, reasons: Mapping[str, str]) -> None:
+    place = writer.encoder.unit(unit)
+    rows = np.arange(place.start, place.stop)
+    names = plan.products(rows)
+    if not plan.changes(rows, names):
+        return
+    kept = Products.from_names(names, writer.products.frames_dtype)
+    shape = (writer.encoder.n_layers, writer.encoder.dim)
+    remarks = np.array([reasons.get(text, text) for text in plan.reasons(rows)], dtype=object)
+    data = UnitData(
+        status=plan.status[rows],
+        reason=remarks,
+        pooled=plan.pooled("pooled", rows, shape),
+        pooled_std=plan.pooled("pooled_std", rows, shape) if kept.std else None,
+        frames={layer: plan.frames(layer, rows) for layer in kept.frames},
+    )
+    EncoderWriter(writer.encoder, kept).commit(unit, rows, data)
+
+
+def described(encoder: EncoderGroup) -> dict[str, Any]:
+    """Return what an encoder says about itself, without what follows from its arrays."""
+    return {name: value for name, value in encoder.attrs.items() if name not in STRUCTURE}

@@ -1,0 +1,267 @@
+"""Handing a store over: a copy of what was chosen, in a folder or one .zip, with nothing in it that says where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+from typing import Any, cast
+
+import numpy as np
+import zarr
+
+from ..errors import ConfigError, IntegrityError, StoreError, UnknownName
+from .archive import archive_root, is_archive, write_archive
+from .backend import writer_lock
+from .copying import copy_encoder, described
+from .read import Column, Corpus, EncoderGroup, Store, check_schema, open_store
+from .verify import verify
+from .write import ColumnData, create_store, register_clips
+
+MANIFEST = "manifest"
+"""Group at the root of a packed store whose attributes list every object."""
+CORPUS_STRUCTURE = ("kind", "name", "unit_rows", "n_clips", "columns", "encoders", "digest")
+
+_ABSOLUTE = r"(?:~?/(?!/)(?=\S)|[A-Za-z]:[\\/]|\\\\)"
+_WHOLE = re.compile(rf"(?P<kind>\w+:(?!//))?{_ABSOLUTE}.*|(?P<scheme>file:)//.*", re.DOTALL)
+_WITHIN = re.compile(rf"(?<![\w./\\:~+-]){_ABSOLUTE}(?:[^\s'\",;)]*[\\/])?|file:/+(?:[^\s'\",;)]*/)?")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to pack; None means all there is. `hash_ids` replaces clip ids by ones that follow from the audio's content."""
+
+    corpora: tuple[str, ...] | None = None
+    encoders: tuple[str, ...] | None = None
+    frames: bool = True
+    hash_ids: bool = False
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a pack holds: one line a corpus and encoder, what was stripped, objects and bytes by the manifest."""
+
+    lines: tuple[str, ...]
+    stripped: tuple[str, ...]
+    n_objects: int
+    n_bytes: int
+
+
+def open_shared(path: str | Path) -> Store:
+    """Open a store for reading, in a folder or in one .zip."""
+    if not is_archive(path):
+        return open_store(path)
+    root = archive_root(path)
+    check_schema(root, path)
+    return Store(root, str(path))
+
+
+def require_sound(store: Store) -> None:
+    """Raise `IntegrityError` with all damage: what is copied gets new digests, under which damage would pass for sound."""
+    damage = verify(store)
+    if damage:
+        raise IntegrityError(
+            f"store {store.path}: expected it sound, got {len(damage)} damaged. Nothing was written; mend it with `voxcache "
+            f"store verify --repair`.\n" + "\n".join(map(str, damage))
+        )
+
+
+def pack(path: str | Path, out: str | Path, selection: Selection | None = None) -> Packed:
+    """Copy a selection of a store to a new folder, or to one file where `out` ends in .zip.
+
+    Raises:
+        UnknownName: a corpus or encoder that the store does not hold.
+        IntegrityError: the store is damaged.
+        StoreError: `out` exists.
+    """
+    selection, out = selection or Selection(), Path(out)
+    source = open_shared(path)
+    corpora = _chosen("corpus", selection.corpora, source.corpora)
+    held = {encoder for name in corpora for encoder in source.corpus(name).encoders}
+    encoders = _chosen("encoder", selection.encoders, sorted(held))
+    require_sound(source)
+    with writer_lock(out):
+        if out.exists():
+            raise StoreError(f"{out}: exists already. Nothing was written; choose another name, or remove it.")
+        staging = out.with_name(f".{out.name}.packing")
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            packed = _build(source, staging, corpora, encoders, selection)
+            if is_archive(out):
+                write_archive(staging, out)
+            else:
+                staging.rename(out)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return packed
+
+
+def _chosen(kind: str, names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    for name in names or ():
+        if name not in known:
+            raise UnknownName(kind, name, known)
+    return tuple(known) if names is None else tuple(dict.fromkeys(names))
+
+
+def _build(
+    source: Store, staging: Path, corpora: Sequence[str], encoders: Sequence[str], selection: Selection
+) -> Packed:
+    store = create_store(staging)
+    lines: list[str] = []
+    stripped: list[str] = []
+    for name in corpora:
+        if name == MANIFEST:
+            raise ConfigError(f"corpus {name!r}: a packed store keeps its manifest under that name. Rename the corpus.")
+        lines += _pack_corpus(source.corpus(name), store, encoders, _Task(selection, source.uuid, stripped))
+    n_objects, n_bytes = write_manifest(staging, lines)
+    return Packed(tuple(lines), tuple(stripped), n_objects, n_bytes)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all corpora of a pack share; `secret` is the identity of the store, which the pack does not carry."""
+
+    selection: Selection
+    secret: str
+    stripped: list[str]
+
+
+def _pack_corpus(corpus: Corpus, store: Store, encoders: Sequence[str], task: _Task) -> Iterator[str]:
+    selection, stripped = task.selection, task.stripped
+    ids = hashed_ids(corpus.sha256) if selection.hash_ids else [str(clip) for clip in corpus.clip]
+    columns, left_out = _columns(corpus, task.secret if selection.hash_ids else None)
+    about = {name: value for name, value in corpus.attrs.items() if name not in CORPUS_STRUCTURE}
+    if selection.hash_ids:
+        about.pop("notes", None)
+    _require_relative(ids, corpus)
+    target, _ = register_clips(
+        store,
+        corpus.name,
+        clip=ids,
+        sha256=[str(sha) for sha in corpus.sha256],
+        n_samples=[int(n) for n in corpus.n_samples],
+        columns=[_column_data(column, corpus, stripped) for column in columns],
+        about=_strip(about, corpus.path, stripped),
+        unit_rows=corpus.unit_rows,
+    )
+    yield (
+        f"{corpus.name}: {corpus.n_clips} clips, licence {corpus.attrs.get('licence', 'unknown')}, columns "
+        f"{', '.join(column.name for column in columns) or 'none'}"
+        + (", ids hashed" if selection.hash_ids else "")
+        + (f", left out: {', '.join(left_out)}" if left_out else "")
+    )
+    for name in corpus.encoders:
+        if name in encoders:
+            yield _pack_encoder(corpus.encoder(name), target, selection, stripped)
+
+
+def _pack_encoder(encoder: EncoderGroup, target: Corpus, selection: Selection, stripped: list[str]) -> str:
+    if _strip(encoder.key, f"{encoder.path}, key", []) != encoder.key:
+        raise ConfigError(f"{encoder.path}: its key holds an absolute path, which cannot be taken out. Leave it out.")
+    products = encoder.products if selection.frames else replace(encoder.products, frames=())
+    reasons = {str(text): str(text) for text in encoder.ledger().reason}
+    if selection.hash_ids:
+        reasons = dict.fromkeys(filter(None, reasons), "said in the original store")
+    else:
+        reasons = {text: _strip(text, f"{encoder.path}, reason", stripped) for text in reasons}
+    about = _strip(described(encoder), encoder.path, stripped)
+    rows = np.arange(target.n_clips)
+    copied = copy_encoder(encoder, target, rows, products=products, about=about, reasons=reasons)
+    kept = ", ".join(products.names())
+    random = ", RANDOM WEIGHTS" if encoder.is_random else ""
+    return (
+        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips, {encoder.n_layers} layers x {encoder.dim}, {kept}, "
+        f"licence {encoder.card.get('licence', 'unknown')}{random}"
+    )
+
+
+def hashed_ids(sha256: np.ndarray) -> list[str]:
+    """Return ids that tell no more than the content hashes beside them: who has the audio can say which clip is whose.
+
+    Clips of equal content, and those that could not be read, are numbered in order.
+    """
+    ids, seen = [], Counter[str]()
+    for sha in map(str, sha256):
+        name = hashlib.sha256(sha.encode()).hexdigest()[:16] if sha else "unreadable"
+        seen[name] += 1
+        ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return ids
+
+
+def _columns(corpus: Corpus, secret: str | None) -> tuple[list[Column], list[str]]:
+    """Return the columns to pack and the names of those left out: with hashed ids, "meta" could say whose voice it is."""
+    if secret is None:
+        return list(corpus.columns.values()), []
+    kept = [column for column in corpus.columns.values() if column.role != "meta"]
+    hashed = [
+        replace(column, values=_pseudonyms(column.values, secret)) if column.role == "group" else column
+        for column in kept
+    ]
+    return hashed, [name for name, column in corpus.columns.items() if column.role == "meta"]
+
+
+def _pseudonyms(values: np.ndarray, secret: str) -> np.ndarray:
+    """Return groups under names that tell groups apart and nothing else; the same in every pack of one store."""
+    names = [hashlib.sha256(f"{secret}\0{value}".encode()).hexdigest()[:12] if value != "" else "" for value in values]
+    return np.array(names, dtype=object)
+
+
+def _column_data(column: Column, corpus: Corpus, stripped: list[str]) -> ColumnData:
+    values = column.values
+    if values.dtype.kind != "f":
+        where = f"{corpus.path}, column {column.name}"
+        values = np.array([_strip(str(value), where, stripped) for value in values], dtype=object)
+    return ColumnData(column.name, column.role, values, _strip(column.description, corpus.path, stripped))
+
+
+def _require_relative(ids: Sequence[str], corpus: Corpus) -> None:
+    absolute = [clip for clip in ids if _WHOLE.fullmatch(clip)]
+    if absolute:
+        raise ConfigError(
+            f"{corpus.path}: expected ids without absolute paths, got {len(absolute)} such as {absolute[0]!r}. Pack with "
+            f"--hash-ids."
+        )
+
+
+def _strip(value: Any, where: str, stripped: list[str]) -> Any:
+    """Return a JSON value with every absolute path in it cut down to its last part, and note where one was."""
+    if isinstance(value, Mapping):
+        return {key: _strip(item, f"{where}.{key}", stripped) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strip(item, where, stripped) for item in value]
+    if not isinstance(value, str):
+        return value
+    short = without_paths(value)
+    note = f"{where}: absolute path shortened"
+    if short != value and note not in stripped:
+        stripped.append(note)
+    return short
+
+
+def without_paths(text: str) -> str:
+    """Return text in which absolute paths (of any system) are cut down to their last part; addresses stay."""
+    whole = _WHOLE.fullmatch(text)
+    if whole and not re.search(r"[.:;,]\s|['\"]", text):
+        return (whole["kind"] if whole["kind"] and len(whole["kind"]) > 2 else "") + PureWindowsPath(text).name
+    return _WITHIN.sub("", text)
+
+
+def write_manifest(folder: Path, lines: Sequence[str]) -> tuple[int, int]:
+    """List every object of a store with its size and SHA-256 in the attributes of one more group; return count and bytes."""
+    objects = {
+        item.relative_to(folder).as_posix(): _facts(item) for item in sorted(folder.rglob("*")) if item.is_file()
+    }
+    document = zarr.Group.from_store(folder / MANIFEST).metadata.to_dict()
+    document["attributes"] = {"packed": list(lines), "objects": objects}
+    (folder / MANIFEST / "zarr.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return len(objects), sum(cast(int, facts["bytes"]) for facts in objects.values())
+
+
+def _facts(item: Path) -> dict[str, int | str]:
+    with item.open("rb") as file:
+        return {"bytes": item.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
