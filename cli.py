@@ -1,10 +1,16 @@
-"""The `voxcache` command. Exit codes: 0 done, 1 failed, 2 bad input, 3 store, 4 experiment, 5 some clips failed, 130 stopped."""
+"""The `voxcache` command.
+
+Exit codes: 0 done; 1 failed or damaged; 2 bad input; 3 store; 4 experiment; 5 `store status` found clips that are not ok;
+130 stopped by Ctrl-C or SIGTERM.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,7 +159,8 @@ def _extract(config: Pipeline, *, quiet: bool, dry_run: bool, **options: Any) ->
     if dry_run:
         print_estimates(config, report)
         return []
-    outcomes = run_extract(config, report, **options)
+    with _stopping():
+        outcomes = run_extract(config, report, **options)
     print_outcomes(outcomes, report)
     return outcomes
 
@@ -165,15 +172,22 @@ def _train(config: Pipeline, *, quiet: bool, dry_run: bool, workers: int) -> Non
     run_train(config.train, open_store(config.store), config.results_dir, quiet=quiet, dry_run=dry_run, workers=workers)
 
 
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped. What is finished is kept; run the same command to go on.", err=True)
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
     """Run the command; errors become one clear text and an exit code, never a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         app(standalone_mode=True)
     except VoxcacheError as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         print(f"error: {error}{notes}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped. What is finished is kept; run the same command to go on.", file=sys.stderr)
-        sys.exit(130)

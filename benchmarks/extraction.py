@@ -99,7 +99,7 @@ def measure(name: str, n_clips: int, rounds: int) -> None:
         audio.mkdir()
         write_clips(audio, n_clips)
         first = pipeline(audio, Path(folder) / "first.zarr", name, None)
-        loaded, plan = Loaded("cpu"), plan_encoders(first)[0]
+        loaded, plan = Loaded("cpu", Reporter(quiet=True)), plan_encoders(first)[0]
         encoder = loaded.get(plan)
         raw = [load_audio(file) for file in sorted(audio.rglob("*.wav"))]
         seconds = sum(map(len, raw)) / SAMPLE_RATE_HZ

@@ -45,6 +45,7 @@ class Loaded:
     """Encoders in memory on one device, each loaded when first needed; so is torch itself."""
 
     wanted_device: str
+    report: Reporter
     encoders: dict[str, Encoder] = field(default_factory=dict)
 
     @cached_property
@@ -61,6 +62,7 @@ class Loaded:
             self.encoders[plan.name] = self.encoders.pop(plan.name)
         else:
             self._make_room(plan.n_bytes)
+            self.report.say(f"loading {plan.name}")
             encoder = plan.entry.load(plan.config.request(), plan.card, self.device.name)
             remember(cache_dir(), plan.fingerprint, identity_of(encoder))
             self.encoders[plan.name] = encoder

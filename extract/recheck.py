@@ -42,7 +42,7 @@ class Recheck:
 
 def re_embed(pipeline: Pipeline, n_clips: int, report: Reporter, *, seed: int = 0) -> Iterator[Recheck]:
     """Embed up to `n_clips` random ok clips of every corpus and encoder again, one at a time, and compare every layer."""
-    loaded = Loaded(pipeline.extract.device)
+    loaded = Loaded(pipeline.extract.device, report)
     encoders = plan_encoders(pipeline)
     for corpus in plan_corpora(pipeline, report):
         for plan in encoders:

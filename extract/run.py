@@ -82,7 +82,7 @@ def extract(
         )
     path = Path(pipeline.store)
     with _explain_os_errors(path), writer_lock(path):
-        loaded = loaded or Loaded(pipeline.extract.device)
+        loaded = loaded or Loaded(pipeline.extract.device, report)
         jobs = register(pipeline, encoders, corpora, loaded, report, retry_failed=retry_failed, replace=replace)
         work = _work(jobs)
         if not work.todo_clips:

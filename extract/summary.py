@@ -67,7 +67,7 @@ def _print_table(
     store: Store | None,
     console: Console,
 ) -> None:
-    loaded = Loaded(pipeline.extract.device)
+    loaded = Loaded(pipeline.extract.device, Reporter())
     speeds = {plan.name: _timed(plan, corpora, loaded, pipeline) for plan in encoders}
     table = Table("corpus", "encoder", "clips to do", "audio", "bytes in all", "x real time", "compute", "", box=None)
     total_bytes, total_s = 0, 0.0

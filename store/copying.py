@@ -83,7 +83,7 @@ class Side:
 
     def reasons(self, wanted: np.ndarray) -> np.ndarray:
         """Return the ledger's remarks on some clips of the target, str [clip]."""
-        return self._held().ledger().reason[self.rows[wanted]]
+        return np.asarray(self._held().ledger().reason[self.rows[wanted]])
 
     def covered(self, product: str, unit_rows: int) -> np.ndarray:
         """Return which clips lie within what is committed of a product, for a side whose rows are the target's."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +103,7 @@ def test_a_second_run_does_nothing_and_loads_nothing(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(config.model_dump_json(exclude_unset=True, by_alias=True))
     code = """
 import sys
+import time
 from voxcache.extract.progress import Reporter
 from voxcache.extract.run import extract
 from voxcache.pipeline import load_pipeline
@@ -262,3 +266,29 @@ def test_real_recordings_go_through(tmp_path: Path, donate_a_cry: Path) -> None:
     assert len(set(corpus.columns["speaker"].values)) == 221
     assert corpus.columns["speaker"].role == "group"
     assert sorted(set(corpus.columns["label"].values)) == ["belly_pain", "burping", "discomfort", "hungry", "tired"]
+
+
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
+def test_stopping_is_clean_and_resumable(tmp_path: Path, stop: str) -> None:
+    """Ctrl-C and SIGTERM end the command with 130 and a sentence, with whole units kept."""
+    data = {
+        "store": "s.zarr",
+        "corpora": {"bursts": {"adapter": "synthetic", "root": "audio"}},
+        "encoders": [{"name": "wav2vec2-base", "weights": "random"}],
+        "extract": {"unit_clips": 8, "batch_s": 5},
+    }
+    (tmp_path / "p.yaml").write_text(json.dumps(data))
+    command = [sys.executable, "-c", "from voxcache.cli import main; main()", "extract", "p.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    done = tmp_path / "s.zarr/bursts/wav2vec2-base-random/done/pooled/c/0"
+    deadline = time.monotonic() + 120
+    while not done.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(getattr(signal, stop))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped. What is finished is kept; run the same command to go on." in err
+    assert "Traceback" not in err
+    counts = open_store(tmp_path / "s.zarr").corpus("bursts").encoder("wav2vec2-base-random").ledger().counts()
+    assert counts["ok"] >= 8
+    assert counts["ok"] + counts["missing"] == 240

@@ -13,7 +13,9 @@ from voxcache.pipeline import Pipeline, check
 from voxcache.store import open_store
 
 
-def test_bfloat16_is_compared_with_float32_on_the_users_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bfloat16_is_compared_with_float32_on_the_users_clips(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A bfloat16 run prints and keeps its error, which is that of 8 bits of mantissa: neither zero nor gross."""
     for label in "ab":
         (tmp_path / "audio" / label).mkdir(parents=True)
