@@ -31,10 +31,11 @@ class Speed:
 
 @dataclass
 class Work:
-    """Audio seconds and clips to do per encoder, done so far, and when the run began."""
+    """Audio seconds to do per encoder, clips in all, encoders' parameters, what is done so far, and when the run began."""
 
     todo_s: dict[str, float]
     todo_clips: int
+    sizes: dict[str, int]
     done_clips: int = 0
     speeds: dict[str, Speed] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
@@ -45,14 +46,23 @@ class Work:
         return sum(speed.audio_s for speed in self.speeds.values())
 
     def left_s(self) -> float | None:
-        """Return the seconds that are left at each encoder's own speed; None until all have been measured."""
+        """Return the seconds that are left, None before anything was measured.
+
+        Each encoder goes by its own speed; one not yet measured by that of the others, scaled by parameters.
+        """
+        carried = sum(speed.audio_s * self._size(name) for name, speed in self.speeds.items())
+        if not carried:
+            return None
+        per_parameter = sum(speed.busy_s for speed in self.speeds.values()) / carried
         left = 0.0
         for name, todo in self.todo_s.items():
             speed = self.speeds[name]
-            if todo and not speed.audio_s:
-                return None
-            left += max(todo - speed.audio_s, 0.0) * speed.busy_s / max(speed.audio_s, 1e-9)
+            cost = speed.busy_s / speed.audio_s if speed.audio_s else per_parameter * self._size(name)
+            left += max(todo - speed.audio_s, 0.0) * cost
         return left
+
+    def _size(self, name: str) -> int:
+        return max(self.sizes.get(name, 0), 100_000)
 
     def line(self) -> str:
         """Return clips/s, audio hours an hour and time left, in words."""

@@ -122,7 +122,8 @@ def _work(jobs: Sequence[Job]) -> Work:
     for job in jobs:
         samples = sum(int(job.corpus.n_samples[rows].sum()) for rows in job.todo.values())
         todo_s[job.plan.name] = todo_s.get(job.plan.name, 0.0) + samples / SAMPLE_RATE_HZ
-    return Work(todo_s, sum(job.n_todo for job in jobs), speeds={name: Speed() for name in todo_s})
+    sizes = {job.plan.name: job.plan.card.n_parameters or 0 for job in jobs}
+    return Work(todo_s, sum(job.n_todo for job in jobs), sizes, speeds={name: Speed() for name in todo_s})
 
 
 def _announce(jobs: Sequence[Job], loaded: Loaded, report: Reporter) -> None:
