@@ -24,7 +24,7 @@ from voxcache.extract.encoders.registry import ENCODERS, load, resolve
 DEFAULT = (
     "wav2vec2-base", "wav2vec2-large-lv60", "hubert-base", "hubert-large", "wavlm-base", "wavlm-large",
     "unispeech-sat-base", "unispeech-sat-large", "data2vec-audio-base", "whisper-base", "logmel", "mfcc",
-    "opensmile-egemaps",
+    "opensmile-egemaps", "audio-mamba-tiny", "emotion2vec-base",
 )  # fmt: skip
 SPEECH = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
 SECONDS = (1.0, 4.0, 2.3, 0.7)
@@ -108,6 +108,18 @@ class _Log(torch.nn.Module):
         return (mel + torch.finfo(torch.float32).eps).log()
 
 
+def emotion2vec_row(name: str, encoder: Encoder, waves: list[torch.Tensor]) -> Row:
+    """"Before" is this model without the zeroing between positional convolutions, which is what funasr computes."""
+    from voxcache.extract.encoders import emotion2vec_model
+
+    alone = collect(encoder, [waves[0]])[0][-1]
+    zeroing = emotion2vec_model._past
+    emotion2vec_model._past = lambda _n_frames, _features: None
+    before = collect(encoder, [waves[0], torch.zeros(int(PADDED_S * SAMPLE_RATE_HZ))])[0][-1]
+    emotion2vec_model._past = zeroing
+    return Row(name, None, pooled_error(before, alone), compare_alone(encoder, waves), None)
+
+
 def measure(name: str) -> Row:
     card, _ = resolve(Request(name=name))
     encoder = load(Request(name=name, weights=None if card.weights == "none" else "random"))
@@ -116,6 +128,8 @@ def measure(name: str) -> Row:
         return speech_row(name, encoder, waves)
     if card.family == "whisper":
         return whisper_row(name, encoder, waves)
+    if card.family == "emotion2vec":
+        return emotion2vec_row(name, encoder, waves)
     if card.family == "acoustic":
         return spectral_row(name, encoder, waves)
     return Row(name, None, None, compare_alone(encoder, waves), None)
