@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 import uuid
@@ -14,7 +13,7 @@ from pathlib import Path
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from ..errors import StoreBusy
+from ..errors import StoreBusy, StoreError
 
 
 class DurableStore(LocalStore):
@@ -87,6 +86,10 @@ def writer_lock(path: Path) -> Iterator[None]:
     Raises:
         StoreBusy: another process holds it; the message says which.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise StoreError("writing a store needs a Unix-like system; reading works everywhere. Extract there.") from None
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:

@@ -23,6 +23,7 @@ from . import schema
 from .backend import DurableStore
 from .digest import strings_digest, values_digest
 from .schema import ATTRS, MISSING, OK, STALE, Products, Role
+from .shards import Shards, open_shards
 
 
 @dataclass(frozen=True)
@@ -381,12 +382,16 @@ class EncoderGroup(_Node):
         array = self._array(name)
         held = min(self.corpus.n_clips, int(array.shape[0]))
         ok = self.ledger(name).ok
-        values = self._read(name, (slice(None), layer))[:held]
+        values = self._layer_values(name, layer)[:held]
         if held == len(ok) and ok.all():
             return values
         full = np.full((len(ok), *values.shape[1:]), np.nan, dtype=np.float32)
         full[:held][ok[:held]] = values[ok[:held]]
         return full
+
+    def _layer_values(self, name: str, layer: int | slice) -> np.ndarray:
+        shards = open_shards(self._array(name)) if isinstance(layer, int) else None
+        return self._read(name, (slice(None), layer)) if shards is None else shards.layer(int(cast(int, layer)))
 
 
 @dataclass(frozen=True)
@@ -397,11 +402,17 @@ class Frames:
     start: np.ndarray
     length: np.ndarray
 
+    @cached_property
+    def _shards(self) -> Shards | None:
+        return open_shards(self.values)
+
     def read(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Return each clip's frames, [frame, feature] each, in the order of `rows`."""
-        return [
-            np.asarray(self.values[int(self.start[row]) : int(self.start[row] + self.length[row])])
-            if self.length[row]
-            else np.empty((0, self.values.shape[1]), dtype=self.values.dtype)
-            for row in rows
-        ]
+        return [self._one(int(self.start[row]), int(self.length[row])) for row in rows]
+
+    def _one(self, start: int, length: int) -> np.ndarray:
+        if not length:
+            return np.empty((0, self.values.shape[1]), dtype=self.values.dtype)
+        if self._shards is not None:
+            return self._shards.rows(start, start + length)
+        return np.asarray(self.values[start : start + length])
