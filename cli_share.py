@@ -57,11 +57,14 @@ def pack(
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="stores, folders or .zip")],
     into: Annotated[Path, typer.Option("--into", help="store to add to, made where nothing is")],
+    by_content: Annotated[
+        bool, typer.Option("--by-content", help="match clips by their audio, whatever their ids: for hashed ids")
+    ] = False,
 ) -> None:
     """Join stores that hold other encoders, corpora or clips. Contradictions are named, and then nothing changes."""
     from .store.merge import merge as merge_stores
 
-    for line in merge_stores(sources, into):
+    for line in merge_stores(sources, into, by_content=by_content):
         typer.echo(str(line))
 
 

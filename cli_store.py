@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_share import add_commands
 from .store.schema import FAILED, MISSING, STALE
 
 app = typer.Typer(help="Look into, check and share stores.", no_args_is_help=True)
+
+add_commands(app)
 
 StorePath = Annotated[Path, typer.Argument(help="path of the store")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -140,6 +143,8 @@ def _status_line(row: dict[str, Any]) -> str:
 
 
 def _tree_bytes(folder: Path) -> int:
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

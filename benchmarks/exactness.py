@@ -109,7 +109,7 @@ class _Log(torch.nn.Module):
 
 
 def emotion2vec_row(name: str, encoder: Encoder, waves: list[torch.Tensor]) -> Row:
-    """"Before" is this model without the zeroing between positional convolutions, which is what funasr computes."""
+    """ "Before" is this model without the zeroing between positional convolutions, which is what funasr computes."""
     from voxcache.extract.encoders import emotion2vec_model
 
     alone = collect(encoder, [waves[0]])[0][-1]

@@ -27,7 +27,11 @@ def write(folder: Path, n: int) -> None:
     rng = np.random.default_rng(0)
     length = rng.integers(50, 350, n)
     corpus, _ = register_clips(
-        create_store(folder / "s.zarr"), "c", clip=[f"{i:06d}" for i in range(n)], sha256=["0" * 64] * n, n_samples=[16_000] * n
+        create_store(folder / "s.zarr"),
+        "c",
+        clip=[f"{i:06d}" for i in range(n)],
+        sha256=["0" * 64] * n,
+        n_samples=[16_000] * n,
     )
     framed = np.where(np.arange(n) < FRAME_CLIPS, length, 0)
     writer = register_encoder(

@@ -12,6 +12,7 @@ import numpy as np
 from ..pipeline import Pipeline
 from ..store import Corpus, EncoderWriter, Registered, create_store, drop, register_clips, register_encoder
 from ..store.backend import remove_partials
+from ..store.copying import grow_encoders
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device
@@ -139,6 +140,8 @@ def register(
             about=_about(plan),
             unit_rows=pipeline.extract.unit_clips,
         )
+        if registered.new:
+            grow_encoders(corpus)
         _tell(corpus, registered, report)
         for name in replace:
             if name in corpus.encoders:

@@ -6,7 +6,7 @@ every row its status, and for every product where its values come from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import IntegrityError
 from .read import Corpus, EncoderGroup
 from .schema import FAILED, MISSING, OK, Products, frame_name, n_units
-from .write import EncoderWriter, UnitData, register_encoder
+from .write import ColumnData, EncoderWriter, UnitData, register_encoder
 
 STRUCTURE = ("name", "n_layers", "dim", "unit_rows", "key", "key_hash", "kind", "products", "digest")
 """Attributes of an encoder that follow from its arrays; registering writes them."""
@@ -217,6 +217,35 @@ def _copy_unit(plan: _Plan, writer: EncoderWriter, unit: int, reasons: Mapping[s
         frames={layer: plan.frames(layer, rows) for layer in kept.frames},
     )
     EncoderWriter(writer.encoder, kept).commit(unit, rows, data)
+
+
+def carried(held: Corpus, clip: Sequence[str], given: Collection[str]) -> list[ColumnData]:
+    """Return a corpus' columns that are not given, for clips about to be registered: else they stay shorter than the corpus."""
+    row_of = {str(name): row for row, name in enumerate(held.clip)}
+    columns = []
+    for column in held.columns.values():
+        if column.name not in given:
+            empty: float | str = np.nan if column.values.dtype.kind == "f" else ""
+            values = [column.values[row_of[name]] if name in row_of else empty for name in clip]
+            array = np.array(values, dtype=column.values.dtype)
+            columns.append(ColumnData(column.name, column.role, array, column.description))
+    return columns
+
+
+def grow_encoders(corpus: Corpus) -> None:
+    """Give all encoders of a corpus room for clips that were added, so that axes of one name have one length."""
+    for name in corpus.encoders:
+        encoder = corpus.encoder(name)
+        register_encoder(
+            corpus,
+            name,
+            key=encoder.key,
+            n_layers=encoder.n_layers,
+            dim=encoder.dim,
+            n_frames=Side(encoder, np.arange(corpus.n_clips)).lengths(),
+            products=encoder.products,
+            about={},
+        )
 
 
 def described(encoder: EncoderGroup) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import ConfigError, StoreError
 from .archive import is_archive
 from .backend import writer_lock
+from .copying import carried, grow_encoders
 from .pack import open_shared
 from .read import Corpus, Store
 from .schema import FAILED, MISSING, OK, Products, n_units, node_name
@@ -277,7 +278,11 @@ def _register(store: Store, name: str, encoder: str, given: _Given, key: Mapping
                 f"{old.path}: {len(wrong)} clips such as {wrong[0]} have other audio (by its content hash) in the file. "
                 f"Nothing was written."
             )
-    corpus, registered = register_clips(store, name, clip=given.ids, sha256=sha256, n_samples=n_samples)
+    columns = carried(store.corpus(name), given.ids, ()) if name in store.corpora else []
+    corpus, registered = register_clips(
+        store, name, clip=given.ids, sha256=sha256, n_samples=n_samples, columns=columns
+    )
+    grow_encoders(corpus)
     return _Held(corpus, registered.rows, registered.new)
 
 

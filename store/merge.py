@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ConfigError, StoreError
 from .backend import writer_lock
-from .copying import copy_encoder, described
+from .copying import carried, copy_encoder, described, grow_encoders
 from .keys import differences
 from .pack import CORPUS_STRUCTURE, MANIFEST, open_shared, require_sound
 from .read import Column, Corpus, EncoderGroup, Store, open_store
@@ -53,10 +53,13 @@ class Merged:
         return f"{self.source} -> {self.corpus}: {self.new_clips} new clips" + "".join(f"; {line}" for line in encoders)
 
 
-def merge(sources: Sequence[str | Path], into: str | Path) -> list[Merged]:
+def merge(sources: Sequence[str | Path], into: str | Path, *, by_content: bool = False) -> list[Merged]:
     """Add all that `sources` hold to the store at `into`, which is made where nothing is.
 
     What `into` holds stays as it is; where several have a clip's embedding, the first one's is kept.
+
+    Args:
+        by_content: a clip whose audio an earlier store has is that clip, whatever its id: for packs with hashed ids.
 
     Raises:
         MergeConflict: a clip id with other audio, an encoder name with another key, a label or licence with another value.
@@ -67,19 +70,22 @@ def merge(sources: Sequence[str | Path], into: str | Path) -> list[Merged]:
         raise ConfigError(f"{into}: a .zip cannot be added to. Merge into a folder, then `voxcache store pack` it.")
     with writer_lock(into):
         staging = _tidy(into)
-        opened = [open_shared(path) for path in sources]
         held = [open_store(into)] if into.exists() else []
-        for store in (*held, *opened):
+        stores = [*held, *(open_shared(path) for path in sources)]
+        for store in stores:
             require_sound(store)
-        problems = [line for one, other in combinations([*held, *opened], 2) for line in conflicts(one, other)]
+        corpora = _gather(stores, by_content=by_content)
+        problems = [line for one, other in combinations(corpora, 2) for line in conflicts(one, other)]
         if problems:
             raise MergeConflict(list(dict.fromkeys(problems)))
         try:
             if held:
-                shutil.copytree(into, staging, copy_function=_link, ignore=shutil.ignore_patterns("*.partial"))
+                shutil.copytree(
+                    into, staging, copy_function=_link, ignore=shutil.ignore_patterns("*.partial", "*.dropped")
+                )
                 shutil.rmtree(staging / MANIFEST, ignore_errors=True)
             target = create_store(staging)
-            merged = [_add(store.corpus(name), target) for store in opened for name in store.corpora]
+            merged = [_add(corpus, target) for corpus in corpora[sum(len(store.corpora) for store in held) :]]
             _swap(staging, into)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -111,13 +117,42 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def conflicts(one: Store, other: Store) -> Iterator[str]:
-    """Yield one sentence for everything in which two stores contradict each other."""
-    for name in sorted({*one.corpora} & {*other.corpora}):
-        yield from _corpus_conflicts(one.corpus(name), other.corpus(name))
+def _gather(stores: Sequence[Store], *, by_content: bool) -> list[Corpus]:
+    """Return all corpora in order; `by_content`, later ones with the clip ids of the first of their name."""
+    corpora: list[Corpus] = []
+    for corpus in (store.corpus(name) for store in stores for name in store.corpora):
+        first = next((one for one in corpora if one.name == corpus.name), None)
+        corpora.append(_matched(corpus, first) if by_content and first is not None else corpus)
+    return corpora
 
 
-def _corpus_conflicts(one: Corpus, other: Corpus) -> Iterator[str]:
+def _matched(corpus: Corpus, known: Corpus) -> Corpus:
+    """Return a corpus under the ids that `known` gives to the same audio; groups it names too are left to it.
+
+    Clips of equal content are matched in order.
+    """
+    ids_of: dict[str, list[str]] = {}
+    for clip, sha in zip(known.clip, known.sha256, strict=True):
+        if sha:
+            ids_of.setdefault(str(sha), []).append(str(clip))
+    ids = [
+        ids_of[str(sha)].pop(0) if ids_of.get(str(sha)) else str(clip)
+        for clip, sha in zip(corpus.clip, corpus.sha256, strict=True)
+    ]
+    if len(set(ids)) < len(ids):
+        raise MergeConflict([f"{corpus.path}: clips of other audio have ids that {known.path} gives to its own."])
+    matched = Corpus(corpus.group, corpus.path, corpus.name)
+    matched.clip = np.array(ids, dtype=object)
+    matched.columns = {
+        name: column for name, column in corpus.columns.items() if column.role != "group" or name not in known.columns
+    }
+    return matched
+
+
+def conflicts(one: Corpus, other: Corpus) -> Iterator[str]:
+    """Yield one sentence for everything in which two corpora of one name contradict each other."""
+    if one.name != other.name:
+        return
     rows_one, rows_other = _shared_rows(one, other)
     ids = one.clip[rows_one]
     a, b = one.sha256[rows_one], other.sha256[rows_other]
@@ -206,16 +241,21 @@ def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:
         sha256[theirs[silent]], n_samples[theirs[silent]] = held.sha256[mine[silent]], held.n_samples[mine[silent]]
         overlay = _Overlay(held, mine, theirs)
     about = {name: value for name, value in source.attrs.items() if name not in CORPUS_STRUCTURE}
+    clip = [str(name) for name in source.clip]
+    columns = [ColumnData(c.name, c.role, overlay(c), c.description) for c in source.columns.values()]
+    if held is not None:
+        columns += carried(held, clip, source.columns)
     corpus, _ = register_clips(
         target,
         source.name,
-        clip=[str(clip) for clip in source.clip],
+        clip=clip,
         sha256=[str(sha) for sha in sha256],
         n_samples=[int(n) for n in n_samples],
-        columns=[ColumnData(c.name, c.role, overlay(c), c.description) for c in source.columns.values()],
+        columns=columns,
         about=about if held is None else None,
         unit_rows=source.unit_rows,
     )
+    grow_encoders(corpus)
     return corpus
 
 

@@ -20,6 +20,7 @@ import zarr
 
 from ..errors import IntegrityError, SchemaError, StoreError, nearest
 from . import schema
+from .archive import archive_root, is_archive
 from .backend import DurableStore
 from .digest import strings_digest, values_digest
 from .schema import ATTRS, MISSING, OK, STALE, Products, Role
@@ -67,6 +68,12 @@ def open_root(path: str | Path, *, writable: bool) -> zarr.Group:
     path = Path(path)
     if not path.exists():
         raise SchemaError(f"store {path}: not found. Check the path, or make one with `voxcache extract`.")
+    if is_archive(path):
+        if writable:
+            raise SchemaError(f"store {path}: a .zip can be read, not written to. Unzip it into a folder first.")
+        root = archive_root(path)
+        check_schema(root, path)
+        return root
     try:
         root = zarr.open_group(DurableStore(path, read_only=not writable), mode="r+" if writable else "r")
     except (FileNotFoundError, ValueError, KeyError, NotADirectoryError) as error:

@@ -119,7 +119,7 @@ class _Shard:
             return False
         crc = np.empty(4, np.uint8)
         with self.path.open("rb", buffering=0) as file:
-            n_read = os.preadv(file.fileno(), [out.reshape(-1).view(np.uint8), crc], offset)
+            n_read = os.preadv(file.fileno(), [out.reshape(-1).view(np.uint8).data, crc.data], offset)
         if n_read != size or _crc(out) != int(crc.view("<u4")[0]):
             raise IntegrityError(_damaged(self.path.name, self.path, f"chunk {number} does not match its checksum"))
         return True

@@ -115,7 +115,8 @@ def _encoder_columns(encoder: EncoderGroup) -> Iterator[Damage]:
         yield Damage(*place, "attributes", None, "key and key_hash do not belong together")
     names = ["clip", "layer", *(f"frames/{name}" for name in ("start", "length") if encoder.frame_layers)]
     for name in names:
-        if problem := _column_problem(encoder.group, name, encoder.corpus.n_clips):
+        length = encoder.n_layers if name == "layer" else encoder.corpus.n_clips
+        if problem := _column_problem(encoder.group, name, length):
             yield Damage(*place, name, None, problem)
     groups = [name for name in ("done", "digest", "frames") if name != "frames" or _kept(encoder).frames]
     for name in (*groups, *(spec.name for spec in _specs(encoder))):

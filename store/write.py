@@ -99,7 +99,10 @@ def register_clips(
     merged = _merge(old, clip, sha256, n_samples)
     write_column(group, clip_spec("sha256", len(merged.clip), "string"), merged.sha256)
     write_column(group, clip_spec("n_samples", len(merged.clip), "int64"), merged.n_samples)
-    kept = {*held.get("columns", ()), *(_write_column(group, old, column, merged) for column in columns)}
+    written = {_write_column(group, old, column, merged) for column in columns}
+    if old is not None:
+        _grow_columns(group, old, written, merged)
+    kept = {*held.get("columns", ()), *written}
     write_column(group, clip_spec("clip", len(merged.clip), "string"), merged.clip)
     finished = {"kind": "corpus", "n_clips": len(merged.clip), "columns": sorted(kept)}
     update_attributes(group, {**(about or {}), **finished})
@@ -156,6 +159,19 @@ def _write_column(group: zarr.Group, old: Corpus | None, column: ColumnData, mer
         del group[name]
     write_column(group, clip_spec(name, len(values), "float64" if number else "string"), values, about)
     return name
+
+
+def _grow_columns(group: zarr.Group, old: Corpus, written: set[str], merged: _Merged) -> None:
+    """Lengthen columns that were not given: axes of one name must have one length."""
+    for name, column in old.columns.items():
+        if name not in written:
+            number = column.values.dtype.kind == "f"
+            values: np.ndarray = np.full(
+                len(merged.clip), np.nan if number else "", dtype=np.float64 if number else object
+            )
+            values[: len(column.values)] = column.values
+            about = {"role": column.role, "description": column.description}
+            write_column(group, clip_spec(name, len(values), "float64" if number else "string"), values, about)
 
 
 def register_encoder(

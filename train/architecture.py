@@ -26,7 +26,7 @@ class Shape:
 
     Attributes:
         dims: length of the vector that each encoder gives.
-        n_outputs: classes.
+        n_outputs: classes, or continuous targets.
     """
 
     dims: tuple[int, ...]
@@ -46,6 +46,9 @@ class Architecture:
             sklearn: (options, seed, class_weights) -> estimator with predict_proba or decision_function.
         seeded: False where the seed changes nothing, so that one seed is run instead of many.
         n_encoders: least and most encoders it takes.
+        frames: True where it reads frames, whatever statistics the inputs have: its xs are `frames.Padded`.
+        classifies: False where it predicts continuous targets only.
+        regressor: sklearn: (options, seed) -> estimator of one target; None where there is none. Networks need none.
     """
 
     summary: str
@@ -55,6 +58,14 @@ class Architecture:
     build: Callable[..., Any]
     seeded: bool = True
     n_encoders: tuple[int, int | None] = (1, 1)
+    frames: bool = False
+    classifies: bool = True
+    regressor: Callable[..., Any] | None = None
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it predicts continuous targets."""
+        return self.engine == "torch" or self.regressor is not None
 
 
 def check_options(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from .scores import METRICS
+from .targets import TARGET_METRICS
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup
@@ -26,13 +28,14 @@ class Clips:
         corpus: its name.
         rows: rows in the store, int64 [clip].
         ids: str [clip].
-        y: index into `classes`, int64 [clip].
-        classes: names in alphabetical order.
+        y: index into `classes`, int64 [clip]; or continuous targets, float64 [clip, target].
+        classes: names in alphabetical order; none where targets are predicted.
         group: group of each clip, str [clip]; None where no group column is known. Unnamed clips are a group each.
         group_column: the column `group` comes from.
         split: value of the corpus' own split column, str [clip], or None.
         n_total: clips registered in the corpus.
         excluded: reason and number of clips, most first; a clip counts once, under its first reason.
+        targets: names of the continuous targets; none where classes are predicted.
     """
 
     corpus: str
@@ -45,6 +48,7 @@ class Clips:
     split: np.ndarray | None
     n_total: int
     excluded: tuple[tuple[str, int], ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,65 +63,115 @@ class Clips:
     @cached_property
     def counts(self) -> np.ndarray:
         """Clips of each class, int64 [class]."""
-        return np.bincount(self.y, minlength=len(self.classes))
+        return np.bincount(self.y, minlength=len(self.classes)) if self.classes else np.zeros(0, dtype=np.int64)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What folds hold equal shares of, int64 [clip]: classes; with continuous targets clips alone."""
+        return np.zeros(len(self), dtype=np.int64) if self.targets else self.y
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers predicted of a clip: one a class, or one a target."""
+        return len(self.targets or self.classes)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return TARGET_METRICS if self.targets else METRICS
+
+    @property
+    def main_metric(self) -> str:
+        """The score that says which of several is best."""
+        return "spearman" if self.targets else "uar"
 
     @cached_property
     def content(self) -> str:
         """Hash of ids, labels and groups."""
-        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest = hashlib.sha256("\0".join(self.targets or self.classes).encode())
         group = self.group if self.group is not None else np.full(len(self), "", dtype=object)
-        for clip, label, name in zip(self.ids, self.y, group, strict=True):
+        for clip, label, name in zip(self.ids, self.y.tolist(), group, strict=True):
             digest.update(f"{clip}\0{label}\0{name}\n".encode())
         return digest.hexdigest()
 
     def take(self, keep: np.ndarray, excluded: tuple[tuple[str, int], ...]) -> Clips:
         """Return the clips where `keep` is true."""
-        return Clips(
-            self.corpus,
-            self.rows[keep],
-            self.ids[keep],
-            self.y[keep],
-            self.classes,
-            None if self.group is None else self.group[keep],
-            self.group_column,
-            None if self.split is None else self.split[keep],
-            self.n_total,
-            (*self.excluded, *excluded),
+        return replace(
+            self,
+            rows=self.rows[keep],
+            ids=self.ids[keep],
+            y=self.y[keep],
+            group=None if self.group is None else self.group[keep],
+            split=None if self.split is None else self.split[keep],
+            excluded=(*self.excluded, *excluded),
         )
 
 
-def labelled(corpus: Corpus, target: str, group: str) -> Clips:
-    """Return the clips that carry a label.
+def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips:
+    """Return the clips that carry a label, or a value for every continuous target.
 
     Raises:
-        ConfigError: no such column, not a class column, or fewer than two classes.
+        ConfigError: no such column, fewer than two classes, or several columns of which one holds no numbers.
     """
-    labels = _labels(corpus, target)
-    has_label = labels != ""
+    names = (target,) if isinstance(target, str) else target
+    columns = [_column(corpus, name) for name in names]
+    if any(values.dtype.kind == "f" for values in columns) or len(names) > 1:
+        y, given = _numbers(corpus, names, columns)
+        classes: tuple[str, ...] = ()
+    else:
+        y, given = columns[0], columns[0] != ""
     order = np.argsort(corpus.clip.astype(str), kind="stable")
-    rows = order[has_label[order]]
-    classes, y = np.unique(labels[rows].astype(str), return_inverse=True)
-    if len(classes) < 2:
-        found = f"only {str(classes[0])!r}" if len(classes) else "no label at all"
-        raise ConfigError(
-            f"corpus {corpus.name!r}, column {target!r}: expected at least two classes, got {found}. "
-            f"Name another column as `target`."
-        )
-    ids = corpus.clip[rows]
-    name = group_column(corpus, group)
-    missing = int((~has_label).sum())
+    rows = order[given[order]]
+    if y.ndim == 2:
+        learnt = y[rows]
+    else:
+        classes, learnt = _classes(corpus, names[0], y[rows])
+    column = group_column(corpus, group)
+    missing = int((~given).sum())
     return Clips(
         corpus.name,
         rows.astype(np.int64),
-        ids,
-        y.astype(np.int64),
-        tuple(str(label) for label in classes),
-        None if name is None else _groups(corpus, name, rows),
-        name,
+        corpus.clip[rows],
+        learnt,
+        classes,
+        None if column is None else _groups(corpus, column, rows),
+        column,
         _split_column(corpus, rows),
         corpus.n_clips,
-        ((f"without a value in {target!r}", missing),) if missing else (),
+        ((f"without a value in {', '.join(map(repr, names))}", missing),) if missing else (),
+        names if y.ndim == 2 else (),
     )
+
+
+def _classes(corpus: Corpus, name: str, labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    classes, y = np.unique(labels.astype(str), return_inverse=True)
+    if len(classes) < 2:
+        found = f"only {str(classes[0])!r}" if len(classes) else "no label at all"
+        raise ConfigError(
+            f"corpus {corpus.name!r}, column {name!r}: expected at least two classes, got {found}. "
+            f"Name another column as `target`."
+        )
+    return tuple(str(label) for label in classes), y.astype(np.int64)
+
+
+def _numbers(corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return float64 [clip, target], and which clips have them all, bool [clip]."""
+    problems = [
+        f"train.target, corpus {corpus.name!r}: column {name!r} holds words; expected numbers beside other targets. "
+        f"Name columns of numbers, or one column of labels."
+        for name, values in zip(names, columns, strict=True)
+        if values.dtype.kind != "f"
+    ]
+    if problems:
+        raise ConfigError(problems)
+    y = np.stack(columns, axis=1).astype(np.float64)
+    given = np.asarray(np.isfinite(y).all(axis=1))
+    if given.sum() < 2:
+        raise ConfigError(
+            f"train.target, corpus {corpus.name!r}: expected clips with a value in each of {', '.join(names)}, got "
+            f"{int(given.sum())}. Name other columns."
+        )
+    return y, given
 
 
 def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
@@ -162,20 +216,14 @@ def group_column(corpus: Corpus, group: str) -> str | None:
     return "speaker" if "speaker" in named else (named[0] if named else None)
 
 
-def _labels(corpus: Corpus, target: str) -> np.ndarray:
+def _column(corpus: Corpus, target: str) -> np.ndarray:
     if target not in corpus.columns:
         known = sorted(corpus.columns)
         raise ConfigError(
             f"train.target, corpus {corpus.name!r}: no column {target!r}{nearest(target, known)} "
             f"Columns: {', '.join(known) or 'none'}."
         )
-    column = corpus.columns[target]
-    if column.values.dtype.kind == "f":
-        raise ConfigError(
-            f"train.target, corpus {corpus.name!r}: column {target!r} holds numbers; expected classes. "
-            f"Name a column of labels."
-        )
-    return column.values
+    return corpus.columns[target].values
 
 
 def _groups(corpus: Corpus, name: str, rows: np.ndarray) -> np.ndarray:

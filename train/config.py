@@ -39,6 +39,9 @@ class SplitConfig(Section):
         default="auto",
         description="column whose values never stand in two folds; auto: where there is one; none: ignore groups",
     )
+    tested: Literal["test", "dev"] = Field(
+        default="test", description="the part of a predefined train/dev/test split that is tested"
+    )
     seed: NonNegativeInt = Field(
         default=0, description="decides which clip goes to which fold; the same for every experiment"
     )
@@ -110,8 +113,14 @@ class Training(Section):
 PRESETS: dict[str, Training] = {
     "reno": Training(),
     "voc2vec": Training(epochs=50, batch=16, lr=1e-4, warmup_steps=500, decay="linear"),
-    "emotion-share": Training(batch=128, lr=1e-4),
+    "emotion-share": Training(epochs=50, batch=128, lr=1e-4),
 }
+PRESET_SPLITS: dict[str, dict[str, Any]] = {
+    "reno": {"folds": 5},
+    "voc2vec": {"folds": 10},
+    "emotion-share": {"kind": "predefined"},
+}
+"""What each preset says of the split, unless `split:` states it."""
 
 
 class TrainConfig(Section):
@@ -119,7 +128,12 @@ class TrainConfig(Section):
 
     corpora: Names = Field(default="all", description="corpora of the store")
     encoders: Names = Field(default="all", description="encoders of the store")
-    target: str = Field(default="label", description="the column to predict")
+    target: str | tuple[str, ...] = Field(
+        default="label", description="the column to predict: classes, or numbers; or several columns of numbers"
+    )
+    joint: bool = Field(
+        default=False, description="one network for all columns of numbers, instead of one network a column"
+    )
     split: SplitConfig = SplitConfig()
     inputs: InputsConfig = InputsConfig()
     heads: tuple[Chosen, ...] = (ArchitectureConfig(name="fcn"), ArchitectureConfig(name="cnn"))
@@ -135,6 +149,24 @@ class TrainConfig(Section):
         if len(set(seeds)) != len(seeds):
             raise ValueError("expected seeds that differ from each other")
         return seeds
+
+    @field_validator("target")
+    @classmethod
+    def _targets_differ(cls, target: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(target, str) and (not target or len(set(target)) != len(target)):
+            raise ValueError("expected one column or more, each named once")
+        return target
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def resolved_split(self) -> SplitConfig:
+        """The preset's split with what `split:` states laid over it."""
+        stated = {name: getattr(self.split, name) for name in self.split.model_fields_set}
+        return self.split.model_copy(update={**PRESET_SPLITS[self.preset], **stated})
 
     @property
     def resolved_training(self) -> Training:

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .plan import Experiment, Plan
+from .grid import Experiment, Plan
 from .results import Results
-from .scores import METRIC_NAMES, METRICS
+from .scores import METRIC_NAMES, score_text
 from .tables import Score, Table, tables
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ def print_tables(plan: Plan, results: Results) -> None:
     out = _out()
     for table in tables(plan, results):
         out.print(_rich(plan, table))
+    unit = "% over" if any(not corpus.clips.targets for corpus in plan.corpora) else "over"
     out.print(
-        "% over folds and seeds, mean ± std; * best of its column; ~ not told apart from it (corrected resampled t, Holm)"
+        f"{unit} folds and seeds, mean ± std; * best of its column; ~ not told apart from it (corrected resampled t, Holm)"
     )
 
 
@@ -135,19 +136,23 @@ def _rich(plan: Plan, table: Table) -> RichTable:
     corpus = plan.corpus(table.corpus)
     made = RichTable(title=f"{table.title} ({len(corpus.clips)} of {corpus.clips.n_total} clips)", title_justify="left")
     made.add_column("encoder" if table.kind == "head" else "encoders")
-    made.add_column("%")
+    made.add_column("mean over targets" if corpus.clips.targets else "%")
     for column in table.columns:
         made.add_column(column, justify="right", no_wrap=True)
     several = len({name for name, _ in table.rows}) < len(table.rows)
     for name, text in table.rows:
         cells = [table.cells.get(((name, text), column)) for column in table.columns]
         values = [
-            "failed" if cell is None else "\n".join(_score(cell.scores[metric]) for metric in METRICS) for cell in cells
+            "failed"
+            if cell is None
+            else "\n".join(_score(metric, cell.scores[metric]) for metric in corpus.clips.metrics)
+            for cell in cells
         ]
-        made.add_row(f"{name}, {text}" if several else name, "\n".join(METRIC_NAMES.values()), *values)
+        names = "\n".join(METRIC_NAMES[metric] for metric in corpus.clips.metrics)
+        made.add_row(f"{name}, {text}" if several else name, names, *values)
     return made
 
 
-def _score(score: Score) -> str:
+def _score(metric: str, score: Score) -> str:
     mark = "*" if score.best else "~" if score.tie else " "
-    return f"{100 * score.mean:.1f} ± {100 * score.std:.1f}{mark}"
+    return f"{score_text(metric, score.mean)} ± {score_text(metric, score.std)}{mark}"

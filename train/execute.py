@@ -16,14 +16,15 @@ import numpy as np
 from ..errors import ConfigError, TrainError
 from .architecture import Shape
 from .config import Training
-from .inputs import Input, load
-from .plan import CorpusPlan, Experiment
-from .results import FoldResult, Outcome
+from .grid import CorpusPlan, Experiment
+from .inputs import Input, load, load_frames
+from .records import FoldResult, Outcome
 from .splits import inner_split
 
 if TYPE_CHECKING:
     from ..store import Store
-    from .fit import Member
+    from .clips import Clips
+    from .fit import Fitted, Member
 
 _CACHED_BYTES = 1_000_000_000
 
@@ -35,6 +36,7 @@ class Job:
     corpus: CorpusPlan
     experiments: tuple[Experiment, ...]
     training: Training
+    joint: bool = False
 
     @property
     def text(self) -> str:
@@ -52,13 +54,15 @@ class Ended:
     failure: str = ""
 
 
-def jobs(corpora: Sequence[CorpusPlan], experiments: Sequence[Experiment], training: Training) -> list[Job]:
+def jobs(
+    corpora: Sequence[CorpusPlan], experiments: Sequence[Experiment], training: Training, *, joint: bool = False
+) -> list[Job]:
     """Return the experiments in jobs, in their order."""
     together: dict[tuple[object, ...], list[Experiment]] = {}
     for experiment in experiments:
         together.setdefault((experiment.corpus, experiment.inputs, experiment.chosen), []).append(experiment)
     by_name = {corpus.name: corpus for corpus in corpora}
-    return [Job(by_name[group[0].corpus], tuple(group), training) for group in together.values()]
+    return [Job(by_name[group[0].corpus], tuple(group), training, joint) for group in together.values()]
 
 
 def run_jobs(store: Store, wanted: Sequence[Job], *, device: str, workers: int) -> Iterator[Ended]:
@@ -84,6 +88,14 @@ def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     return "cpu"
 
 
+Loaded = np.ndarray | list[np.ndarray]
+"""One input of all clips: vectors, or the frames of each."""
+
+
+def _n_bytes(loaded: Loaded) -> int:
+    return loaded.nbytes if isinstance(loaded, np.ndarray) else sum(clip.nbytes for clip in loaded)
+
+
 class Worker:
     """Runs jobs one after the other, keeping the inputs that the next one is likely to want again."""
 
@@ -91,7 +103,7 @@ class Worker:
         self.store = store
         self.device = device
         self.threads = threads
-        self._inputs: dict[tuple[str, str, Input], np.ndarray] = {}
+        self._inputs: dict[tuple[str, str, Input], Loaded] = {}
 
     def run(self, job: Job) -> Ended:
         """Run a job. What goes wrong in it becomes its failure."""
@@ -118,11 +130,12 @@ class Worker:
             for experiment in job.experiments
         ]
 
-    def _load(self, corpus: CorpusPlan, wanted: Input) -> np.ndarray:
+    def _load(self, corpus: CorpusPlan, wanted: Input) -> Loaded:
         key = (corpus.name, corpus.clips.content, wanted)
         if key not in self._inputs:
-            values = load(self.store.corpus(corpus.name), wanted, corpus.clips.rows)
-            while self._inputs and values.nbytes + sum(x.nbytes for x in self._inputs.values()) > _CACHED_BYTES:
+            read = load_frames if wanted.statistics == "frames" else load
+            values: Loaded = read(self.store.corpus(corpus.name), wanted, corpus.clips.rows)
+            while self._inputs and _n_bytes(values) + sum(map(_n_bytes, self._inputs.values())) > _CACHED_BYTES:
                 del self._inputs[next(iter(self._inputs))]
             self._inputs[key] = values
         return self._inputs[key]
@@ -139,35 +152,43 @@ def _tested_folds(corpus: CorpusPlan) -> list[int]:
     return folds
 
 
-def _networks(job: Job, xs: Sequence[np.ndarray], device: str) -> tuple[Folds, int]:
+def _networks(job: Job, xs: Sequence[Loaded], device: str) -> tuple[Folds, int]:
     from .fit import Data, fit
 
-    corpus, chosen = job.corpus, job.experiments[0].chosen
-    n_classes = len(corpus.clips.classes)
-    shape = Shape(tuple(x.shape[-1] for x in xs), n_classes)
+    clips, chosen = job.corpus.clips, job.experiments[0].chosen
     members = [member for experiment in job.experiments for member in _members(job, experiment.seed)]
+    n_outputs = len(members[0].targets) or len(clips.classes)
+    shape = Shape(tuple((x if isinstance(x, np.ndarray) else x[0]).shape[-1] for x in xs), n_outputs)
     entry, options = chosen.entry, chosen.values
     fitted = fit(
         lambda rngs: entry.build(shape, options, rngs),
-        Data.of(xs, corpus.clips.y, n_classes, device),
+        Data.of(xs, clips.y, len(clips.classes), device),
         members,
         job.training,
     )
-    folds: Folds = {experiment.seed: [] for experiment in job.experiments}
+    together: dict[tuple[int, int], list[tuple[Member, Fitted]]] = {}
     for member, got in zip(members, fitted, strict=True):
-        folds[member.seed].append(
-            FoldResult(
-                fold=member.fold,
-                test=member.test,
-                probabilities=got.probabilities,
-                n_train=len(member.train),
-                n_inner=len(member.inner),
-                best_epoch=got.best_epoch,
-                n_epochs=got.n_epochs,
-                layer_weights=got.layer_weights,
-            )
-        )
-    return folds, fitted[0].n_parameters
+        together.setdefault((member.seed, member.fold), []).append((member, got))
+    folds: Folds = {experiment.seed: [] for experiment in job.experiments}
+    for (seed, _), parts in together.items():
+        folds[seed].append(_fold_result(parts))
+    networks = len(next(iter(together.values())))
+    return folds, networks * fitted[0].n_parameters
+
+
+def _fold_result(parts: Sequence[tuple[Member, Fitted]]) -> FoldResult:
+    """Return what the networks of one fold gave: one, or one a target, whose columns stand side by side."""
+    member, first = parts[0]
+    return FoldResult(
+        fold=member.fold,
+        test=member.test,
+        outputs=np.concatenate([got.outputs for _, got in parts], axis=1),
+        n_train=len(member.train),
+        n_inner=len(member.inner),
+        best_epoch=max(got.best_epoch for _, got in parts),
+        n_epochs=max(got.n_epochs for _, got in parts),
+        layer_weights=first.layer_weights if len(parts) == 1 else (),
+    )
 
 
 def _members(job: Job, seed: int) -> list[Member]:
@@ -177,25 +198,44 @@ def _members(job: Job, seed: int) -> list[Member]:
     members = []
     for fold in _tested_folds(job.corpus):
         train, inner = inner_split(clips, split, fold, seed=seed, share=job.training.inner)
-        members.append(Member(seed, fold, train, inner, split.test(fold)))
+        for targets, stream in _networks_of(clips, joint=job.joint):
+            members.append(Member(seed, fold, train, inner, split.test(fold), targets, stream))
     return members
 
 
-def _estimators(job: Job, xs: Sequence[np.ndarray]) -> Folds:
-    from .estimators import fit_predict
+def _networks_of(clips: Clips, *, joint: bool) -> list[tuple[tuple[int, ...], str]]:
+    """Return the target columns of each network of a fold, and the name of its random numbers."""
+    if not clips.targets or joint:
+        return [(tuple(range(len(clips.targets))), "")]
+    return [((index,), name) for index, name in enumerate(clips.targets)]
 
-    corpus, chosen = job.corpus, job.experiments[0].chosen
-    entry, options, y = chosen.entry, chosen.values, corpus.clips.y
-    x = np.concatenate(list(xs), axis=-1)
+
+def _estimators(job: Job, xs: Sequence[Loaded]) -> Folds:
+    corpus = job.corpus
+    x = np.concatenate([x for x in xs if isinstance(x, np.ndarray)], axis=-1)
     folds: Folds = {}
     for experiment in job.experiments:
         folds[experiment.seed] = []
         for fold in _tested_folds(corpus):
             train, test = corpus.split.train(fold), corpus.split.test(fold)
-            estimator = entry.build(options, experiment.seed, job.training.class_weights)
-            said = fit_predict(estimator, x[train], y[train], x[test], n_classes=len(corpus.clips.classes))
-            folds[experiment.seed].append(FoldResult(fold, test, said, len(train)))
+            outputs = _estimated(job, experiment.seed, x, train, test)
+            folds[experiment.seed].append(FoldResult(fold, test, outputs, len(train)))
     return folds
+
+
+def _estimated(job: Job, seed: int, x: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    clips, chosen = job.corpus.clips, job.experiments[0].chosen
+    entry, options, y = chosen.entry, chosen.values, clips.y
+    if clips.targets:
+        from .regressors import fit_targets
+
+        regressor = entry.regressor
+        assert regressor is not None
+        return fit_targets(lambda: regressor(options, seed), x[train], y[train], x[test])
+    from .estimators import fit_predict
+
+    estimator = entry.build(options, seed, job.training.class_weights)
+    return fit_predict(estimator, x[train], y[train], x[test], n_classes=len(clips.classes))
 
 
 _worker: Worker | None = None

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .config import Training
+from .frames import Ragged
 from .layers import Linear, Noise
+from .losses import loss_for, weighted_mean
 from .networks import Network, n_parameters
 from .optimiser import StackedAdam
 from .seeding import generator
 
 EVALUATED_ROWS = 512
 STACK_BYTES = 1_500_000_000
+_FRAME_COPIES = 6  # a padded batch, scaled, its neighbours side by side, and their gradients
 _COPIES = 5  # a parameter, its gradient, Adam's two moments, the best so far
 
 Build = Callable[[Sequence[np.random.Generator]], nn.Module]
@@ -28,27 +30,46 @@ Build = Callable[[Sequence[np.random.Generator]], nn.Module]
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a stack: its seed, its fold, and the clips it learns from, is stopped by and is tested on, int64 each."""
+    """One model of a stack: its seed, its fold, and the clips it learns from, is stopped by and is tested on, int64 each.
+
+    Attributes:
+        targets: columns of the continuous targets it predicts; none for classes.
+        stream: sets its random numbers apart from those of other models of its seed and fold.
+    """
 
     seed: int
     fold: int
     train: np.ndarray
     inner: np.ndarray
     test: np.ndarray
+    targets: tuple[int, ...] = ()
+    stream: str = ""
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Return the generator of this model for one purpose, whatever else stands in the stack."""
+        path = (self.seed, self.fold, self.stream) if self.stream else (self.seed, self.fold)
+        return generator(*path, purpose)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs, one tensor an encoder, [clip, feature] or [clip, layer, feature], and classes int64 [clip]."""
+    """Inputs, one tensor an encoder, [clip, feature] or [clip, layer, feature], or frames; and what is to be learnt.
 
-    xs: tuple[Tensor, ...]
+    `y` holds classes, int64 [clip], or, where `n_classes` is 0, continuous targets, float64 [clip, target].
+    """
+
+    xs: tuple[Tensor | Ragged, ...]
     y: Tensor
     n_classes: int
 
     @staticmethod
-    def of(xs: Sequence[np.ndarray], y: np.ndarray, n_classes: int, device: str) -> Data:
+    def of(xs: Sequence[np.ndarray | list[np.ndarray]], y: np.ndarray, n_classes: int, device: str) -> Data:
         """Return the arrays as tensors on a device."""
-        return Data(tuple(torch.from_numpy(x).to(device) for x in xs), torch.from_numpy(y).to(device), n_classes)
+        return Data(tuple(_on(x, device) for x in xs), torch.from_numpy(y).to(device), n_classes)
+
+
+def _on(x: np.ndarray | list[np.ndarray], device: str) -> Tensor | Ragged:
+    return Ragged.of(x, device) if isinstance(x, list) else torch.from_numpy(x).to(device)
 
 
 @dataclass(frozen=True)
@@ -56,12 +77,12 @@ class Fitted:
     """What became of one model.
 
     Attributes:
-        probabilities: float32 [test, class].
+        outputs: probabilities float32 [test, class], or predicted targets float32 [test, target].
         best_epoch: the epoch whose weights were kept, from 1; n_epochs: epochs trained.
         layer_weights: one list an encoder, empty where it gives one layer.
     """
 
-    probabilities: np.ndarray
+    outputs: np.ndarray
     best_epoch: int
     n_epochs: int
     n_parameters: int
@@ -70,12 +91,18 @@ class Fitted:
 
 def fit(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
     """Train every member and return what became of it, in order; in as few stacks as memory allows."""
-    size = n_parameters(build([generator("size")])) * 4 * _COPIES
+    size = n_parameters(build([generator("size")])) * 4 * _COPIES + _activation_bytes(data, training)
     per_stack = max(1, STACK_BYTES // size)
     fitted: list[Fitted] = []
     for start in range(0, len(members), per_stack):
         fitted += fit_stack(build, data, members[start : start + per_stack], training)
     return fitted
+
+
+def _activation_bytes(data: Data, training: Training) -> int:
+    """Return about what a batch of frames takes while it is trained on; vectors take next to nothing."""
+    clip = sum(x.clip_bytes for x in data.xs if isinstance(x, Ragged))
+    return training.batch * clip * _FRAME_COPIES
 
 
 def fit_stack(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
@@ -96,12 +123,12 @@ class _Stack:
         self.data, self.members, self.training = data, members, training
         self.alive = list(range(len(members)))
         device = data.y.device
-        body = build([generator(member.seed, member.fold, "weights") for member in members])
+        body = build([member.generator("weights") for member in members])
         self.network = Network(body, [scaler(x, members) for x in data.xs]).to(device)
-        self.orders = [generator(member.seed, member.fold, "order") for member in members]
-        self.noises = [generator(member.seed, member.fold, "dropout") for member in members]
+        self.orders = [member.generator("order") for member in members]
+        self.noises = [member.generator("dropout") for member in members]
         self.buffers = [module.buffer for module in self.network.modules() if isinstance(module, Linear)]
-        self.class_weights = torch.from_numpy(_class_weights(data, members, training)).to(device)
+        self.loss = loss_for(data, members, training)
         steps = [training.epochs * _n_steps(member, training) for member in members]
         self.optimiser = StackedAdam(list(self.network.parameters()), training, steps)
         self.best = [parameter.detach().clone() for parameter in self.network.parameters()]
@@ -109,6 +136,8 @@ class _Stack:
         self.best_loss = np.full(len(members), np.inf)
         self.best_epoch = np.zeros(len(members), dtype=int)
         self.n_epochs = np.zeros(len(members), dtype=int)
+        has_frames = any(isinstance(x, Ragged) for x in data.xs)
+        self.evaluated_rows = training.batch if has_frames else EVALUATED_ROWS
 
     def train_epoch(self) -> None:
         for rows, n_rows in self._batches():
@@ -143,10 +172,10 @@ class _Stack:
             parameter.data = best
         self._set_stats(self.alive)
         tests = [member.test for member in self.members]
-        logits = self._evaluate(tests).softmax(dim=-1).float().cpu().numpy()
+        outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
         return [
             Fitted(
-                probabilities=logits[index, : len(rows)],
+                outputs=outputs[index, : len(rows)],
                 best_epoch=int(self.best_epoch[index]),
                 n_epochs=int(self.n_epochs[index]),
                 n_parameters=n_parameters(self.network),
@@ -179,18 +208,11 @@ class _Stack:
             if id(parameter) not in in_place:
                 parameter.grad = None
         output = self.network([x[rows] for x in self.data.xs], noise)
-        loss = self._losses(output.logits, rows, own)
+        loss = self.loss(output.logits, rows, own, self.alive)
         if output.extra_loss is not None:
-            loss = loss + _mean(output.extra_loss, own.to(output.extra_loss.dtype))
+            loss = loss + weighted_mean(output.extra_loss, own.to(output.extra_loss.dtype))
         loss.sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step([count > 0 for count in n_rows])
-
-    def _losses(self, logits: Tensor, rows: Tensor, own: Tensor) -> Tensor:
-        """Return the weighted cross-entropy of each model over its own rows, [model]."""
-        y = self.data.y[rows]
-        entropy = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
-        weights = self.class_weights[self.alive].gather(1, y) * own
-        return _mean(entropy, weights)
 
     def _inner_losses(self) -> np.ndarray:
         inner = [self.members[index].inner for index in self.alive]
@@ -200,7 +222,7 @@ class _Stack:
         rows, n_rows = _padded(inner)
         own = torch.arange(rows.shape[1]) < torch.tensor(n_rows).unsqueeze(1)
         device = logits.device
-        losses = self._losses(logits, torch.from_numpy(rows).to(device), own.to(device))
+        losses = self.loss(logits, torch.from_numpy(rows).to(device), own.to(device), self.alive)
         return losses.double().cpu().numpy()
 
     @torch.no_grad()
@@ -208,7 +230,8 @@ class _Stack:
         """Return logits [model, row, class] for each model's own rows, padded with clip 0."""
         rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.y.device)
         parts = [
-            self.network([x[part] for x in self.data.xs]).logits for part in torch.split(rows, EVALUATED_ROWS, dim=1)
+            self.network([x[part] for x in self.data.xs]).logits
+            for part in torch.split(rows, self.evaluated_rows, dim=1)
         ]
         return torch.cat(parts, dim=1)
 
@@ -221,37 +244,26 @@ class _Stack:
         return tuple(() if weight is None else tuple(weight[member].tolist()) for weight in weights)
 
 
-def scaler(x: Tensor, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
+def scaler(x: Tensor | Ragged, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each member's training clips, [model, 1, ...]; 1 where a feature is constant."""
     means, stds = [], []
     for member in members:
-        own = x[torch.from_numpy(member.train).to(x.device)]
-        mean, std = own.mean(0, keepdim=True), own.std(0, correction=0, keepdim=True)
+        mean, std = _moments(x, member.train)
         constant = std <= 1e-6 * mean.abs() + 1e-12
         means.append(mean)
         stds.append(torch.where(constant, torch.ones_like(std), std))
     return torch.stack(means), torch.stack(stds)
 
 
+def _moments(x: Tensor | Ragged, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+    if isinstance(x, Ragged):
+        return x.moments(torch.from_numpy(clips).to(x.length.device))
+    own = x[torch.from_numpy(clips).to(x.device)]
+    return own.mean(0, keepdim=True), own.std(0, correction=0, keepdim=True)
+
+
 def _n_steps(member: Member, training: Training) -> int:
     return -(-len(member.train) // training.batch)
-
-
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean of each row; 0 where it has no weight at all."""
-    return (values * weights).sum(1) / weights.sum(1).clamp_min(1e-12)
-
-
-def _class_weights(data: Data, members: Sequence[Member], training: Training) -> np.ndarray:
-    """Return float32 [model, class]: 1, or n / (classes present x clips of the class) where balanced."""
-    weights = np.ones((len(members), data.n_classes), dtype=np.float32)
-    if training.class_weights == "none":
-        return weights
-    y = data.y.cpu().numpy()
-    for row, member in zip(weights, members, strict=True):
-        counts = np.bincount(y[member.train], minlength=data.n_classes)
-        row[:] = len(member.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return weights
 
 
 def _padded(wanted: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int]]:

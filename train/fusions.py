@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ..registry import Registry
 from .architecture import Architecture, Rngs, Shape
-from .heads import CnnOptions
+from .heads import CnnOptions, DenseOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +33,30 @@ class RenoOptions(BranchOptions):
     weight: NonNegativeFloat = Field(default=0.1, description="lambda, the weight of the divergence in the loss (ours)")
     eps: PositiveFloat = Field(default=1e-8, description="added inside the logarithm (ours)")
     attention_heads: PositiveInt = 2
+
+
+class GatedOptions(DenseOptions):
+    """Gated units over one projection an encoder."""
+
+    width: PositiveInt = Field(default=512, description="of each encoder's projection (ours)")
+
+
+class CrossOptions(BranchOptions):
+    """Conv branches that attend to each other."""
+
+    attention_heads: PositiveInt = 2
+
+
+def _gated(shape: Shape, options: GatedOptions, rngs: Rngs) -> nn.Module:
+    from .mixing_networks import Gated
+
+    return Gated(shape, rngs, options)
+
+
+def _cross_attention(shape: Shape, options: CrossOptions, rngs: Rngs) -> nn.Module:
+    from .mixing_networks import CrossAttention
+
+    return CrossAttention(shape, rngs, options)
 
 
 def _concat(shape: Shape, options: BranchOptions, rngs: Rngs) -> nn.Module:
@@ -66,6 +90,28 @@ FUSIONS.register(
         options=RenoOptions,
         engine="torch",
         build=_reno,
+        n_encoders=(2, None),
+    ),
+)
+FUSIONS.register(
+    "gated",
+    Architecture(
+        summary="a projection an encoder, weighed feature by feature by gates from all of them, dense 512, 128",
+        source="Arevalo et al., Gated Multimodal Units, ICLR workshop 2017",
+        options=GatedOptions,
+        engine="torch",
+        build=_gated,
+        n_encoders=(2, None),
+    ),
+)
+FUSIONS.register(
+    "cross-attention",
+    Architecture(
+        summary="conv branches, each attending to the others with 2 heads, dense 512, 128",
+        source="baseline, after Vaswani et al. 2017",
+        options=CrossOptions,
+        engine="torch",
+        build=_cross_attention,
         n_encoders=(2, None),
     ),
 )

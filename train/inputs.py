@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import TrainError
-from .config import Statistics
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup
@@ -22,7 +21,7 @@ class Input:
 
     encoder: str
     layer: int
-    statistics: Statistics
+    statistics: Literal["mean", "mean+std", "frames"]
 
     @property
     def text(self) -> str:
@@ -42,14 +41,29 @@ def load(corpus: Corpus, wanted: Input, rows: np.ndarray) -> np.ndarray:
     if wanted.statistics == "mean+std":
         values = np.concatenate([values, _std(encoder, wanted.layer)[rows]], axis=-1)
     values = np.ascontiguousarray(values, dtype=np.float32)
-    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    _refuse(corpus, wanted, rows, ~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    return values
+
+
+def load_frames(corpus: Corpus, wanted: Input, rows: np.ndarray) -> list[np.ndarray]:
+    """Return the frames of each clip, [frame, feature] each in the dtype of the store.
+
+    Raises:
+        TrainError: a clip that counts as ok has no frame, or one that holds NaN or infinity.
+    """
+    clips = corpus.encoder(wanted.encoder).frames(wanted.layer).read(rows)
+    _refuse(corpus, wanted, rows, np.array([not len(clip) or not np.isfinite(clip).all() for clip in clips]))
+    return clips
+
+
+def _refuse(corpus: Corpus, wanted: Input, rows: np.ndarray, bad: np.ndarray) -> None:
+    encoder = corpus.encoder(wanted.encoder)
     if bad.any():
         clips = ", ".join(str(clip) for clip in corpus.clip[rows[bad]][:3])
         raise TrainError(
             f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN or infinity "
             f"(first: {clips}). Run `voxcache store verify`, or extract this encoder again."
         )
-    return values
 
 
 def _mean(encoder: EncoderGroup, layer: int) -> np.ndarray:

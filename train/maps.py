@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from .plan import CorpusPlan
+from .grid import CorpusPlan
 from .results import Results
 from .seeding import generator
 
@@ -33,7 +33,7 @@ def tsne(
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
 
-    clip = draw(corpus.clips.y, MAX_POINTS)
+    clip = draw(corpus.clips.strata, MAX_POINTS)
     points = StandardScaler().fit_transform(x[clip])
     if points.shape[1] > 50:
         points = PCA(min(50, len(clip)), random_state=0).fit_transform(points)

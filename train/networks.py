@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .architecture import Rngs, Shape
+from .frames import Padded
 from .layers import ConvFeatures, Dense, Noise
 
 
@@ -65,7 +66,7 @@ def check_width(name: str, dim: int) -> None:
 class Network(nn.Module):
     """The scaler of each model's own training clips, learned layer weights where asked for, then the body.
 
-    Takes, for each encoder, [model, row, feature], or [model, row, layer, feature] for weighted layers.
+    Takes, for each encoder, [model, row, feature], or [model, row, layer, feature] for weighted layers, or `Padded` frames.
 
     Args:
         stats: mean and standard deviation an encoder, each [model, 1, ...] in the shape of that encoder's input.
@@ -85,7 +86,7 @@ class Network(nn.Module):
             }
         )
 
-    def forward(self, xs: Sequence[Tensor], noise: Noise | None = None) -> Output:
+    def forward(self, xs: Sequence[Tensor | Padded], noise: Noise | None = None) -> Output:
         """Return what the body says of the scaled inputs."""
         out: Output = self.body([self._prepare(index, x) for index, x in enumerate(xs)], noise)
         return out
@@ -94,7 +95,10 @@ class Network(nn.Module):
         """Return the weights of an encoder's layers, [model, layer], summing to 1; None where one layer is used."""
         return torch.softmax(self.mixes[str(index)], dim=-1) if str(index) in self.mixes else None
 
-    def _prepare(self, index: int, x: Tensor) -> Tensor:
+    def _prepare(self, index: int, x: Tensor | Padded) -> Tensor | Padded:
+        if isinstance(x, Padded):
+            mean, scale = (getattr(self, f"{name}_{index}").unsqueeze(1) for name in ("mean", "scale"))
+            return Padded((x.values - mean) * scale * x.valid.unsqueeze(-1), x.length)
         x = (x - getattr(self, f"mean_{index}")) * getattr(self, f"scale_{index}")
         weights = self.layer_weights(index)
         return x if weights is None else torch.einsum("mrlf,ml->mrf", x, weights)

@@ -14,23 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .grid import CorpusPlan, Plan
 from .inputs import WEIGHTED
 from .intervals import bootstrap
-from .plan import CorpusPlan, Plan
 from .results import Results
-from .scores import METRIC_NAMES, METRICS, confusion, per_class
-from .tables import Cell, Table, tables
+from .scores import METRIC_NAMES, confusion, per_class, score_text
+from .tables import Cell, Table, by_target, tables
+from .targets import bootstrap_targets, target_scores
 
 if TYPE_CHECKING:
     from ..store import Store
 
-VERSION = 1
+VERSION = 2
 HTML, MARKDOWN, CSV = "report.html", "report.md", "table.csv"
 
 
 @dataclass(frozen=True)
 class Reported:
-    """A cell with what only the report shows: intervals by metric, and counts [true class, predicted class] over seeds."""
+    """A cell with what only the report shows: intervals by metric, and counts [true class, predicted class] over seeds.
+
+    With continuous targets `counts` is empty.
+    """
 
     table: Table
     row: tuple[str, str]
@@ -77,7 +81,6 @@ def _context(plan: Plan, store: Store, results: Results, tell: Any) -> dict[str,
             _corpus(corpus, [item for item in reported if item.table.corpus == corpus.name]) for corpus in plan.corpora
         ],
         "maps": _maps(plan, store, results, tell),
-        "metrics": METRIC_NAMES,
         "missing": _missing(plan, made),
         "versions": next((item.cell.rows[0].versions for item in reported), ""),
         "seconds": sum(row.train_s for item in reported for row in item.cell.rows),
@@ -88,6 +91,10 @@ def _context(plan: Plan, store: Store, results: Results, tell: Any) -> dict[str,
 def _reported(plan: Plan, results: Results, table: Table, place: tuple[tuple[str, str], str]) -> Reported:
     corpus, cell = plan.corpus(table.corpus), table.cells[place]
     clips = corpus.clips
+    if clips.targets:
+        regressed = [results.regressed(row.key, clips.n_outputs) for row in cell.rows]
+        found = bootstrap_targets(regressed, clips.y, _units(corpus))
+        return Reported(table, *place, cell, found, np.zeros((0, 0), dtype=np.int64))
     n_classes = len(clips.classes)
     said = [results.predictions(row.key, n_classes)[0] for row in cell.rows]
     intervals = bootstrap(said, clips.y, _units(corpus), n_classes=n_classes)
@@ -103,12 +110,13 @@ def _units(corpus: CorpusPlan) -> np.ndarray:
 
 def _corpus(corpus: CorpusPlan, reported: list[Reported]) -> dict[str, Any]:
     best = [
-        max(mine, key=lambda item: item.cell.scores["uar"].mean)
+        max(mine, key=lambda item: item.cell.scores[corpus.clips.main_metric].mean)
         for kind in ("head", "fusion")
         if (mine := [item for item in reported if item.table.kind == kind])
     ]
     return {
         "plan": corpus,
+        "metrics": {metric: METRIC_NAMES[metric] for metric in corpus.clips.metrics},
         "licence": corpus.about.get("licence"),
         "citation": corpus.about.get("citation"),
         "classes": list(zip(corpus.clips.classes, corpus.clips.counts.tolist(), strict=True)),
@@ -116,7 +124,8 @@ def _corpus(corpus: CorpusPlan, reported: list[Reported]) -> dict[str, Any]:
         "baseline": baseline(corpus),
         "random": [facts.name for facts in corpus.encoders if facts.is_random],
         "contamination": list(contamination(corpus)),
-        "best": [(item, _matrix(corpus, item)) for item in best],
+        "best": [] if corpus.clips.targets else [(item, _matrix(corpus, item)) for item in best],
+        "by_target": [(item, by_target(item.cell, "spearman")) for item in reported] if corpus.clips.targets else [],
     }
 
 
@@ -131,7 +140,9 @@ def _matrix(corpus: CorpusPlan, item: Reported) -> list[tuple[str, list[tuple[in
 
 
 def baseline(corpus: CorpusPlan) -> dict[str, float]:
-    """Return what always saying the training clips' most frequent class would score: the mean over folds, by metric."""
+    """Return what always saying the training clips' most frequent class, or the targets' mean, scores over folds."""
+    if corpus.clips.targets:
+        return _mean_baseline(corpus)
     from .scores import scores
 
     n_classes, y = len(corpus.clips.classes), corpus.clips.y
@@ -141,7 +152,16 @@ def baseline(corpus: CorpusPlan) -> dict[str, float]:
         if len(test):
             guess = int(np.bincount(y[corpus.split.train(fold)], minlength=n_classes).argmax())
             found.append(scores(confusion(y[test], np.full(len(test), guess), n_classes)))
-    return {metric: float(np.mean([getattr(score, metric) for score in found])) for metric in METRICS}
+    return {metric: float(np.mean([getattr(score, metric) for score in found])) for metric in corpus.clips.metrics}
+
+
+def _mean_baseline(corpus: CorpusPlan) -> dict[str, float]:
+    clips, found = corpus.clips, []
+    for fold in range(corpus.split.n_folds):
+        test = corpus.split.test(fold)
+        said = np.broadcast_to(clips.y[corpus.split.train(fold)].mean(0), clips.y[test].shape)
+        found += [target_scores(clips.y[test, index], said[:, index])[:, 0] for index in range(len(clips.targets))]
+    return dict(zip(clips.metrics, np.nanmean(found, axis=0).tolist(), strict=True))
 
 
 def contamination(corpus: CorpusPlan) -> Iterator[tuple[str, str, bool]]:
@@ -196,6 +216,8 @@ def _maps(plan: Plan, store: Store, results: Results, tell: Any) -> list[dict[st
 def _mapped(plan: Plan) -> Iterator[tuple[CorpusPlan, str, int]]:
     """Yield what is mapped: each encoder's layer, the last where several are in use."""
     for corpus in plan.corpora:
+        if corpus.clips.targets:
+            continue  # a map is coloured by class
         for facts in corpus.encoders:
             used = {
                 item.layer
@@ -213,6 +235,7 @@ def _render(template: str, context: dict[str, Any], *, escape: bool) -> str:
     folder = files(__package__)
     loader = FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
     environment = Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["score"] = lambda value, metric: score_text(metric, value)
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     return environment.get_template(template).render(context)
 
@@ -234,7 +257,8 @@ _FIELDS = (
 
 def _csv(plan: Plan, reported: list[Reported]) -> str:
     out = io.StringIO()
-    scores = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std", "low", "high")]
+    metrics = list(dict.fromkeys(metric for item in reported for metric in item.cell.scores))
+    scores = [f"{metric}_{part}" for metric in metrics for part in ("mean", "std", "low", "high")]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*_FIELDS, *scores])
     for item in reported:
@@ -242,11 +266,14 @@ def _csv(plan: Plan, reported: list[Reported]) -> str:
         values: list[Any] = [item.table.corpus, item.table.kind, *item.row, item.column, len(clips), clips.n_total]
         values += [
             len(rows),
-            len(rows[0].folds["uar"]),
+            len(rows[0].folds[clips.main_metric]),
             rows[0].n_parameters,
             f"{sum(row.train_s for row in rows):.2f}",
         ]
-        for metric in METRICS:
+        for metric in metrics:
+            if metric not in item.cell.scores:
+                values += [""] * 4
+                continue
             score = item.cell.scores[metric]
             values += [f"{value:.6f}" for value in (score.mean, score.std, *item.intervals[metric])]
         writer.writerow(values)

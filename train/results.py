@@ -10,19 +10,19 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import StoreError
+from .grid import CorpusPlan, Experiment
 from .intervals import Predictions
-from .plan import CODE_VERSION, CorpusPlan, Experiment
-from .scores import METRICS, confusion, scores
+from .records import FOLD_COLUMNS, INSERT, Context, Outcome, Row, by_metric, fold_values, target_values, values_of
+from .scores import METRICS
+from .targets import TARGET_METRICS, Regressed
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "results.sqlite"
 
 _TABLES = """
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS experiments (
   input TEXT NOT NULL, kind TEXT NOT NULL, architecture TEXT NOT NULL, label TEXT NOT NULL, options TEXT NOT NULL,
   target TEXT NOT NULL, training TEXT NOT NULL, seed INTEGER NOT NULL, clips TEXT NOT NULL REFERENCES clips(id),
   split TEXT NOT NULL REFERENCES splits(id), n_used INTEGER NOT NULL, n_total INTEGER NOT NULL,
-  accuracy REAL NOT NULL, uar REAL NOT NULL, macro_f1 REAL NOT NULL,
+  accuracy REAL, uar REAL, macro_f1 REAL,
   n_parameters INTEGER, train_s REAL NOT NULL, device TEXT NOT NULL, store TEXT NOT NULL, versions TEXT NOT NULL,
   code INTEGER NOT NULL, finished TEXT NOT NULL
 );
@@ -47,8 +47,13 @@ CREATE INDEX IF NOT EXISTS experiments_slot ON experiments (slot);
 CREATE TABLE IF NOT EXISTS folds (
   experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE, fold INTEGER NOT NULL,
   n_train INTEGER NOT NULL, n_inner INTEGER NOT NULL, n_test INTEGER NOT NULL,
-  accuracy REAL NOT NULL, uar REAL NOT NULL, macro_f1 REAL NOT NULL, best_epoch INTEGER, n_epochs INTEGER,
+  accuracy REAL, uar REAL, macro_f1 REAL, best_epoch INTEGER, n_epochs INTEGER,
   layer_weights TEXT, PRIMARY KEY (experiment, fold)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS target_scores (
+  experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE, fold INTEGER NOT NULL, target TEXT NOT NULL,
+  spearman REAL NOT NULL, pearson REAL NOT NULL, ccc REAL NOT NULL, mae REAL NOT NULL,
+  PRIMARY KEY (experiment, fold, target)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS predictions (
   experiment INTEGER PRIMARY KEY REFERENCES experiments(id) ON DELETE CASCADE,
@@ -56,45 +61,6 @@ CREATE TABLE IF NOT EXISTS predictions (
 );
 CREATE TABLE IF NOT EXISTS maps (key TEXT PRIMARY KEY, clip BLOB NOT NULL, xy BLOB NOT NULL) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What one fold of an experiment gave. `probabilities` float32 [test, class] for the clips `test`, int64 [test]."""
-
-    fold: int
-    test: np.ndarray
-    probabilities: np.ndarray
-    n_train: int
-    n_inner: int = 0
-    best_epoch: int | None = None
-    n_epochs: int | None = None
-    layer_weights: tuple[tuple[float, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one experiment gave."""
-
-    key: str
-    folds: tuple[FoldResult, ...]
-    train_s: float
-    n_parameters: int | None
-    device: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """A finished experiment as tables need it: scores of each fold, float64 [fold] a metric."""
-
-    key: str
-    seed: int
-    folds: dict[str, np.ndarray]
-    n_parameters: int | None
-    train_s: float
-    device: str
-    versions: str
-    finished: str
 
 
 class Results:
@@ -136,18 +102,22 @@ class Results:
         """Write one finished experiment, whole or not at all."""
         with self._transaction():
             self._save_corpus(corpus)
-            row = self._db.execute(_INSERT, _values(experiment, corpus, outcome, context))
+            row = self._db.execute(INSERT, values_of(experiment, corpus, outcome, context))
             number = row.lastrowid
             self._db.executemany(
-                "INSERT INTO folds VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                [_fold_values(number, fold, corpus) for fold in outcome.folds],
+                f"INSERT INTO folds ({FOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                [fold_values(number, fold, corpus) for fold in outcome.folds],
+            )
+            self._db.executemany(
+                "INSERT INTO target_scores VALUES (?,?,?,?,?,?,?)",
+                [(number, *values) for fold in outcome.folds for values in target_values(fold, corpus)],
             )
             clip = np.concatenate([fold.test for fold in outcome.folds]).astype("<i4")
             of = np.concatenate([np.full(len(fold.test), fold.fold) for fold in outcome.folds]).astype("<i2")
-            probability = np.concatenate([fold.probabilities for fold in outcome.folds]).astype("<f4")
+            outputs = np.concatenate([fold.outputs for fold in outcome.folds]).astype("<f4")
             self._db.execute(
                 "INSERT INTO predictions VALUES (?,?,?,?)",
-                (number, clip.tobytes(), of.tobytes(), probability.tobytes()),
+                (number, clip.tobytes(), of.tobytes(), outputs.tobytes()),
             )
 
     def rows(self, keys: Sequence[str]) -> dict[str, Row]:
@@ -158,15 +128,39 @@ class Results:
         query = f"SELECT experiment, {', '.join(METRICS)} FROM folds WHERE experiment IN"
         for number, *values in self._in(query, folds, order="ORDER BY fold"):
             folds[number].append(tuple(values))
-        return {key: Row(key, row[2], _by_metric(folds[row[1]]), *row[3:]) for key, row in found.items()}
+        by_target = self._target_scores(folds)
+        made = {}
+        for key, number, seed, n_parameters, train_s, device, versions, finished in found.values():
+            targets = by_target.get(number, {})
+            scores = by_metric(folds[number], targets)
+            made[key] = Row(key, seed, scores, n_parameters, train_s, device, versions, finished, targets)
+        return made
+
+    def _target_scores(self, experiments: Iterable[int]) -> dict[int, dict[str, dict[str, np.ndarray]]]:
+        """Return float64 [fold] by experiment, target and metric."""
+        lists: dict[int, dict[str, list[tuple[float, ...]]]] = {}
+        query = f"SELECT experiment, target, {', '.join(TARGET_METRICS)} FROM target_scores WHERE experiment IN"
+        for number, target, *values in self._in(query, experiments, order="ORDER BY fold"):
+            lists.setdefault(number, {}).setdefault(target, []).append(tuple(values))
+        return {
+            number: {name: dict(zip(TARGET_METRICS, np.array(table).T, strict=True)) for name, table in found.items()}
+            for number, found in lists.items()
+        }
 
     def predictions(self, key: str, n_classes: int) -> tuple[Predictions, np.ndarray]:
         """Return what an experiment predicted, and its probabilities, float32 [test, class]."""
+        rows, folds, table = self._outputs(key, n_classes)
+        return Predictions(rows, folds, table.argmax(1)), table
+
+    def regressed(self, key: str, n_targets: int) -> Regressed:
+        """Return the targets that an experiment predicted."""
+        return Regressed(*self._outputs(key, n_targets))
+
+    def _outputs(self, key: str, n_outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         query = "SELECT clip, fold, probability FROM predictions JOIN experiments ON id = experiment WHERE key = ?"
         clip, fold, probability = self._db.execute(query, (key,)).fetchone()
-        table = np.frombuffer(probability, "<f4").reshape(-1, n_classes)
-        rows, folds = np.frombuffer(clip, "<i4").astype(np.int64), np.frombuffer(fold, "<i2").astype(np.int64)
-        return Predictions(rows, folds, table.argmax(1)), table
+        table = np.frombuffer(probability, "<f4").reshape(-1, n_outputs)
+        return np.frombuffer(clip, "<i4").astype(np.int64), np.frombuffer(fold, "<i2").astype(np.int64), table
 
     def layer_weights(self, key: str) -> list[list[list[float]]]:
         """Return the learned layer weights of each fold: one list an encoder, empty where it gives one layer."""
@@ -202,7 +196,13 @@ class Results:
         content = json.dumps({"clip": [str(c) for c in clips.ids], "y": clips.y.tolist(), "group": group})
         self._db.execute(
             "INSERT OR IGNORE INTO clips VALUES (?,?,?,?,?)",
-            (clips.content, clips.corpus, len(clips), json.dumps(clips.classes), zlib.compress(content.encode())),
+            (
+                clips.content,
+                clips.corpus,
+                len(clips),
+                json.dumps(clips.targets or clips.classes),
+                zlib.compress(content.encode()),
+            ),
         )
         config = corpus.split_config.model_dump_json()
         blob = zlib.compress(split.fold.astype("<i2").tobytes())
@@ -215,11 +215,24 @@ class Results:
         stored = self.get_meta("schema")
         if stored is None:
             self.put_meta("schema", str(SCHEMA))
+        elif stored == "1":
+            self._migrate_1()
         elif stored != str(SCHEMA):
             raise StoreError(
                 f"results {self.path}: expected schema {SCHEMA}, got {stored}. "
                 f"Use the voxcache that wrote it, or name another `results:` folder."
             )
+
+    def _migrate_1(self) -> None:
+        """Let scores be absent, which schema 1 did not allow; where continuous targets are predicted they are."""
+        with self._transaction():
+            for table in ("experiments", "folds"):
+                for metric in METRICS:
+                    self._db.execute(f"ALTER TABLE {table} RENAME COLUMN {metric} TO old_{metric}")
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {metric} REAL")
+                    self._db.execute(f"UPDATE {table} SET {metric} = old_{metric}")
+                    self._db.execute(f"ALTER TABLE {table} DROP COLUMN old_{metric}")
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
 
     def _in(self, query: str, values: Iterable[Any], order: str = "") -> Iterator[tuple[Any, ...]]:
         wanted = list(values)
@@ -237,69 +250,6 @@ class Results:
                 f"results {self.path}: could not be written: {error}. What was finished before is kept; "
                 f"free the disk or end the other writer, then run again."
             ) from error
-
-
-@dataclass(frozen=True)
-class Context:
-    """What holds for every experiment of a run and is kept beside each."""
-
-    target: str
-    training: str
-    versions: str
-
-
-_COLUMNS = (
-    "key, slot, corpus, encoders, input, kind, architecture, label, options, target, training, seed, clips, split, n_used, "
-    "n_total, accuracy, uar, macro_f1, n_parameters, train_s, device, store, versions, code, finished"
-)
-_INSERT = f"INSERT OR REPLACE INTO experiments ({_COLUMNS}) VALUES ({','.join('?' * (_COLUMNS.count(',') + 1))})"
-
-
-def _values(experiment: Experiment, corpus: CorpusPlan, outcome: Outcome, context: Context) -> tuple[Any, ...]:
-    means = np.mean([_scores(fold, corpus) for fold in outcome.folds], axis=0).tolist()
-    return (
-        experiment.key,
-        experiment.slot,
-        experiment.corpus,
-        json.dumps([item.encoder for item in experiment.inputs]),
-        experiment.input_text,
-        experiment.chosen.kind,
-        experiment.chosen.name,
-        experiment.chosen.label,
-        experiment.chosen.options,
-        context.target,
-        context.training,
-        experiment.seed,
-        corpus.clips.content,
-        corpus.split.content,
-        len(corpus.clips),
-        corpus.clips.n_total,
-        *means,
-        outcome.n_parameters,
-        outcome.train_s,
-        outcome.device,
-        json.dumps([corpus.facts(item.encoder).content for item in experiment.inputs]),
-        context.versions,
-        CODE_VERSION,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _fold_values(number: int | None, fold: FoldResult, corpus: CorpusPlan) -> tuple[Any, ...]:
-    weights = json.dumps(fold.layer_weights) if any(fold.layer_weights) else None
-    sizes = (fold.n_train, fold.n_inner, len(fold.test))
-    return (number, fold.fold, *sizes, *_scores(fold, corpus), fold.best_epoch, fold.n_epochs, weights)
-
-
-def _scores(fold: FoldResult, corpus: CorpusPlan) -> tuple[float, float, float]:
-    counts = confusion(corpus.clips.y[fold.test], fold.probabilities.argmax(1), len(corpus.clips.classes))
-    value = scores(counts)
-    return value.accuracy, value.uar, value.macro_f1
-
-
-def _by_metric(values: list[tuple[float, ...]]) -> dict[str, np.ndarray]:
-    table = np.array(values, dtype=np.float64).reshape(-1, len(METRICS))
-    return {metric: table[:, index] for index, metric in enumerate(METRICS)}
 
 
 def open_results(folder: str | Path) -> closing[Results]:

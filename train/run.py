@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import TrainError
 from .config import TrainConfig
-from .plan import Experiment, Plan, plan
-from .results import FILE, Context, Results, open_results
+from .grid import Experiment, Plan
+from .plan import plan
+from .records import Context
+from .results import FILE, Results, open_results
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -107,8 +109,8 @@ def _train(
         return ()
     from .execute import jobs, pick_device, run_jobs
 
-    context = Context(planned.config.target, planned.training.model_dump_json(), versions())
-    wanted = jobs(planned.corpora, todo, planned.training)
+    context = Context(", ".join(planned.config.target_names), planned.training.model_dump_json(), versions())
+    wanted = jobs(planned.corpora, todo, planned.training, joint=planned.config.joint)
     failed: list[tuple[str, str]] = []
     ended = 0
     tell(0, len(todo), wanted[0].text)

@@ -8,6 +8,13 @@ import numpy as np
 
 METRICS = ("accuracy", "uar", "macro_f1")
 METRIC_NAMES = {"accuracy": "Accuracy", "uar": "UAR", "macro_f1": "Macro-F1"}
+METRIC_NAMES |= {"spearman": "Spearman ρ", "pearson": "Pearson r", "ccc": "CCC", "mae": "MAE"}
+LOWER_IS_BETTER = frozenset({"mae"})
+
+
+def score_text(metric: str, value: float) -> str:
+    """Return a score as tables show it: those of classes in percent, correlations and errors as they are."""
+    return f"{100 * value:.1f}" if metric in METRICS else f"{value:.3f}"
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def assign(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str, boo
     """
     grouped = clips.group is not None and config.group != "none"
     if config.kind == "predefined":
-        return (*_predefined(clips), False)
+        return (*_predefined(clips, config.tested), False)
     if config.kind == "logo":
         return (*_leave_one_out(clips), True)
     rng = generator(config.seed, "split")
@@ -90,13 +90,18 @@ def assign(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str, boo
                 f"{clips.group_column!r} has {len(names)}. Use `folds: {max(2, len(names))}`, `kind: logo`, or `group: none`."
             )
         text = f"{config.folds} stratified folds, no {clips.group_column} in two of them ({len(names)} groups)"
-        return deal_groups(clips.y, group, config.folds, rng), config.folds, text, True
+        return deal_groups(clips.strata, group, config.folds, rng), config.folds, text, True
     if len(clips) < config.folds:
         raise ConfigError(
             f"train.split, corpus {clips.corpus!r}: {config.folds} folds need as many clips, there are {len(clips)}."
             f" Use fewer folds."
         )
-    return deal(clips.y, config.folds, rng), config.folds, f"{config.folds} stratified folds of single clips", False
+    return (
+        deal(clips.strata, config.folds, rng),
+        config.folds,
+        f"{config.folds} stratified folds of single clips",
+        False,
+    )
 
 
 def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: bool) -> Split:
@@ -180,11 +185,11 @@ def inner_split(clips: Clips, split: Split, fold: int, *, seed: int, share: floa
         names, group = np.unique(clips.group[train].astype(str), return_inverse=True)
         if len(names) >= 2:
             n_parts = min(n_parts, len(names))
-            part = deal_groups(clips.y[train], group, n_parts, rng)
+            part = deal_groups(clips.strata[train], group, n_parts, rng)
             return _smallest_part(train, part, n_parts, rng)
     if len(train) < 2 * n_parts:
         return train, train[:0]
-    return _smallest_part(train, deal(clips.y[train], n_parts, rng), n_parts, rng)
+    return _smallest_part(train, deal(clips.strata[train], n_parts, rng), n_parts, rng)
 
 
 def _smallest_part(
@@ -198,7 +203,7 @@ def _smallest_part(
     return train[part != chosen], train[part == chosen]
 
 
-def _predefined(clips: Clips) -> tuple[np.ndarray, int, str]:
+def _predefined(clips: Clips, tested: str) -> tuple[np.ndarray, int, str]:
     if clips.split is None:
         raise ConfigError(
             f"train.split, corpus {clips.corpus!r}: `kind: predefined` needs a split column, the corpus has none. "
@@ -207,13 +212,7 @@ def _predefined(clips: Clips) -> tuple[np.ndarray, int, str]:
     values = [str(value).lower() for value in clips.split]
     names = sorted({value for value in values if value})
     if set(names) <= set(_ROLES):
-        fold = np.array([_ROLES.get(value, UNUSED) for value in values], dtype=np.int16)
-        if not (fold == TRAIN_ONLY).any() or not (fold == 0).any():
-            raise ConfigError(
-                f"train.split, corpus {clips.corpus!r}: expected clips marked train and test, got {', '.join(names)}. "
-                f"Use `kind: kfold`, or complete the split column."
-            )
-        return fold, 1, "the corpus' own " + "/".join(names)
+        return _roles(clips.corpus, values, tested)
     if len(names) < 2:
         raise ConfigError(
             f"train.split, corpus {clips.corpus!r}: expected at least two folds in its split column, got {names}. "
@@ -225,6 +224,21 @@ def _predefined(clips: Clips) -> tuple[np.ndarray, int, str]:
         len(names),
         f"the corpus' own {len(names)} folds",
     )
+
+
+def _roles(corpus: str, values: list[str], tested: str) -> tuple[np.ndarray, int, str]:
+    """Return the fold of clips marked train, dev and test; with `tested` dev, no clip of the test part is used."""
+    fold = np.array([_ROLES.get(value, UNUSED) for value in values], dtype=np.int16)
+    names = ", ".join(sorted({value for value in values if value}))
+    if tested == "dev":
+        fold = np.select([fold == DEV, fold == 0], [0, UNUSED], fold).astype(np.int16)
+    if not (fold == TRAIN_ONLY).any() or not (fold == 0).any():
+        raise ConfigError(
+            f"train.split, corpus {corpus!r}: expected clips with a value, marked train and {tested}, got {names}. "
+            f"Use `tested: {'test' if tested == 'dev' else 'dev'}`, `kind: kfold`, or complete the split column."
+        )
+    watched = "; what stops early is watched on part of train" if tested == "dev" else ""
+    return fold, 1, f"the corpus' own {names.replace(', ', '/')}, tested on {tested}{watched}"
 
 
 def _leave_one_out(clips: Clips) -> tuple[np.ndarray, int, str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .compare import corrected_t, holm
-from .plan import CorpusPlan, Experiment, Kind, Plan
-from .results import Results, Row
-from .scores import METRICS
+from .grid import CorpusPlan, Experiment, Kind, Plan
+from .records import Row
+from .results import Results
+from .scores import LOWER_IS_BETTER
 
 SIGNIFICANCE = 0.05
 
@@ -20,8 +21,8 @@ class Score:
     """A metric's mean and standard deviation over folds and seeds.
 
     Attributes:
-        best: the highest mean of its column.
-        tie: not the highest, but not told apart from it either (corrected resampled t, Holm over the column).
+        best: the best mean of its column.
+        tie: not the best, but not told apart from it either (corrected resampled t, Holm over the column).
     """
 
     mean: float
@@ -81,10 +82,19 @@ def _table(corpus: CorpusPlan, kind: Kind, experiments: list[Experiment], rows: 
 
 def _cell(rows: list[Row]) -> Cell:
     scores = {}
-    for metric in METRICS:
-        values = runs(rows, metric)
-        scores[metric] = Score(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+    for metric in rows[0].folds:
+        scores[metric] = _score(runs(rows, metric))
     return Cell(scores, tuple(row.key for row in rows), tuple(rows))
+
+
+def _score(values: np.ndarray) -> Score:
+    return Score(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+
+
+def by_target(cell: Cell, metric: str) -> dict[str, Score]:
+    """Return a metric of each continuous target, over folds and seeds."""
+    names = cell.rows[0].targets
+    return {name: _score(np.concatenate([row.targets[name][metric] for row in cell.rows])) for name in names}
 
 
 def runs(rows: Iterable[Row], metric: str) -> np.ndarray:
@@ -96,8 +106,9 @@ def _mark(
     cells: dict[tuple[tuple[str, str], str], Cell], column: list[tuple[tuple[str, str], str]], test_share: float
 ) -> None:
     """Mark the best cell of a column and those within its noise, for each metric."""
-    for metric in METRICS:
-        best = max(column, key=lambda place: cells[place].scores[metric].mean)
+    for metric in cells[column[0]].scores:
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        best = max(column, key=lambda place, m=metric, s=sign: s * cells[place].scores[m].mean)  # type: ignore[misc]
         top = runs(cells[best].rows, metric)
         others = [place for place in column if place != best]
         p_values = holm([_p(top, runs(cells[place].rows, metric), test_share) for place in others])

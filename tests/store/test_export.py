@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_store import Made, fill, register, register_corpus
+from made_store import Made, fill, register
 
 from voxcache.errors import ConfigError, KeyMismatch, StoreError
 from voxcache.store import open_store
@@ -113,7 +113,7 @@ def test_export_then_import_is_identity(store: Path, tmp_path: Path, name: str) 
 
 def test_rows_go_to_the_clips_they_name(tmp_path: Path) -> None:
     """An .npy of all layers in another order than the corpus, with ids beside it, lands row for row; the rest is missing."""
-    register_corpus(tmp_path / "s.zarr", MADE)
+    fill(register(tmp_path / "s.zarr", MADE), MADE)
     values = np.random.default_rng(0).normal(size=(3, 2, 5))
     np.save(tmp_path / "x.npy", values)
     (tmp_path / "ids.txt").write_text("clip-007.wav\nclip-001.wav\nnew.wav\n")
@@ -124,6 +124,8 @@ def test_rows_go_to_the_clips_they_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(corpus.encoder("theirs").pooled_all()[[7, 1, 11]], values.astype(np.float32))
     assert corpus.encoder("theirs").ledger().counts() == {"missing": 9, "ok": 3, "failed": 0, "stale": 0}
     assert corpus.sha256[7] == MADE.hashes[7]
+    assert list(corpus.columns["label"].values[[7, 11]]) == ["class 1", ""]
+    np.testing.assert_array_equal(corpus.columns["arousal"].values[[7, 11]], [1, np.nan])
     assert verify(open_store(tmp_path / "s.zarr")) == []
     assert import_embeddings(*arguments, ids=tmp_path / "ids.txt").new == ()
 

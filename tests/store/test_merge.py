@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made_store import ABOUT, KEY, Made, fill, register, register_corpus
 
 from voxcache.errors import ConfigError, IntegrityError, StoreBusy
-from voxcache.store import ColumnData, Products, create_store, drop, open_store, register_clips, register_encoder
+from voxcache.store import (
+    ColumnData,
+    EncoderWriter,
+    Products,
+    create_store,
+    drop,
+    open_store,
+    register_clips,
+    register_encoder,
+)
 from voxcache.store.backend import writer_lock
 from voxcache.store.merge import MergeConflict, merge
-from voxcache.store.pack import pack
+from voxcache.store.pack import Selection, pack
 from voxcache.store.verify import verify
 
 FULL = Products(std=True, frames=(2,))
@@ -142,6 +152,22 @@ def test_other_encoders_and_corpora_come_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.corpus("corpus").columns["arousal"].values, np.arange(11) / 7)
 
 
+def test_encoders_of_one_side_only_have_room_for_all_clips(tmp_path: Path) -> None:
+    """Where each side has clips and an encoder of its own, both cover all clips; those never embedded are missing."""
+    made = Made()
+    a, b = _store(tmp_path / "a.zarr", made, FULL, range(6)), tmp_path / "b.zarr"
+    corpus, _ = register_corpus(b, made)
+    facts = {"n_layers": 3, "dim": 4, "n_frames": made.lengths, "products": NOTHING_MORE, "about": ABOUT}
+    fill(register_encoder(corpus, "other", key=KEY, **facts), made)  # type: ignore[arg-type]
+    merge([b], a)
+    assert verify(open_store(a)) == []
+    merged = open_store(a).corpus("corpus")
+    assert [merged.encoder(name).ledger().counts()["missing"] for name in ("made", "other")] == [5, 0]
+    assert {merged.encoder(name)._array("pooled").shape[0] for name in ("made", "other")} == {11}
+    np.testing.assert_array_equal(merged.encoder("made").pooled_all()[:6], [made.pooled(row) for row in range(6)])
+    np.testing.assert_array_equal(merged.encoder("made").frames(2).read([5])[0], made.frames(5))
+
+
 def test_a_product_the_store_keeps_is_never_lost(tmp_path: Path) -> None:
     """Rows without std go where no std is kept; inside a unit that keeps it they are left out and counted."""
     whole, weak = Made(n=12, failed=(2,)), Made(n=12, failed=(1, 2))
@@ -163,6 +189,34 @@ def test_a_missing_product_is_added(tmp_path: Path) -> None:
     a = _store(tmp_path / "a.zarr", made)
     merge([_store(tmp_path / "b.zarr", made, FULL)], a)
     _require(a, made, FULL)
+
+
+def test_hashed_ids_are_matched_by_content(tmp_path: Path) -> None:
+    """An owner of some of the audio gets embeddings of a pack with hashed ids under their own ids; the rest keeps its own."""
+    made = Made()
+    whole = _store(tmp_path / "whole.zarr", made, FULL)
+    mine = _store(tmp_path / "mine.zarr", replace(made, failed=tuple(range(11))), FULL, range(5, 8))
+    for path in (whole, mine):
+        corpus = open_store(path).corpus("corpus")
+        speaker = np.array([f"speaker {sha[-1]}" for sha in corpus.sha256], dtype=object)
+        register_clips(
+            create_store(path),
+            "corpus",
+            clip=list(corpus.clip),
+            sha256=list(corpus.sha256),
+            n_samples=list(corpus.n_samples),
+            columns=[ColumnData("speaker", "group", speaker)],
+        )
+    pack(whole, tmp_path / "hashed.zip", Selection(hash_ids=True))
+    (done,) = merge([tmp_path / "hashed.zip"], mine, by_content=True)
+    assert done.new_clips == 8
+    assert verify(open_store(mine)) == []
+    corpus = open_store(mine).corpus("corpus")
+    assert list(corpus.clip[:3]) == made.ids[5:8]
+    assert not {*corpus.clip[3:]} & {*made.ids}
+    rows = [made.hashes.index(sha) for sha in corpus.sha256]
+    np.testing.assert_array_equal(corpus.encoder("made").pooled_all(), np.stack([made.pooled(row) for row in rows]))
+    assert list(corpus.columns["speaker"].values[:4]) == ["speaker 5", "speaker 6", "speaker 7", ""]
 
 
 def _other_audio(path: Path) -> None:
@@ -237,6 +291,25 @@ def test_a_killed_merge_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     a.rename(tmp_path / ".a.zarr.before-merge")
     merge([b], a)
     _require(a, made, NOTHING_MORE)
+
+
+def test_a_disk_that_fills_up_midway_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If writing fails after clips and some units were added, the store is as it was and nothing lies beside it."""
+    made = Made()
+    a, b = _store(tmp_path / "a.zarr", made, rows=range(6)), _store(tmp_path / "b.zarr", made)
+    before = _bytes(tmp_path)
+    commit, calls = EncoderWriter.commit, iter(range(100))
+
+    def full(*arguments: Any, **options: Any) -> None:
+        if next(calls) == 1:
+            raise OSError(28, "No space left on device")
+        commit(*arguments, **options)
+
+    monkeypatch.setattr(EncoderWriter, "commit", full)
+    with pytest.raises(OSError, match="No space left"):
+        merge([b], a)
+    assert next(calls) == 2
+    assert _bytes(tmp_path) == before
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

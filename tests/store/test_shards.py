@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from made_store import Made, fill, register
+from made_store import Made, register
 
 from voxcache.errors import IntegrityError
 from voxcache.store import Products, open_store

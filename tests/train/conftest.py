@@ -34,6 +34,8 @@ class MadeCorpus:
     label: Callable[[int], str] | None = None
     split: Callable[[int], str] | None = None
     with_speakers: bool = True
+    targets: tuple[str, ...] = ()
+    frames: bool = False
     audio: str = "a"
     name: str = "made"
 
@@ -47,6 +49,16 @@ class MadeCorpus:
             return self.speaker % len(self.classes)
         return np.arange(self.n) % len(self.classes)
 
+    @property
+    def n_frames(self) -> np.ndarray:
+        return 1 + np.arange(self.n) % 7
+
+    def frame_values(self, pooled: np.ndarray, rows: np.ndarray, failed: np.ndarray) -> list[np.ndarray | None]:
+        """Return frames that scatter around the clip's vector of the last layer."""
+        noise = np.random.default_rng(5).normal(scale=0.3, size=(self.n, 7, self.dim)).astype(np.float32)
+        whole = [pooled[row, -1] + noise[row, : self.n_frames[row]] for row in rows]
+        return [None if bad else frames for frames, bad in zip(whole, failed, strict=True)]
+
     def columns(self) -> list[ColumnData]:
         names = [self.label(i) if self.label else self.classes[y] for i, y in enumerate(self.y)]
         columns = [ColumnData("label", "class", np.array(names, dtype=object))]
@@ -54,7 +66,14 @@ class MadeCorpus:
             columns.append(ColumnData("speaker", "group", np.array([f"s{s}" for s in self.speaker], dtype=object)))
         if self.split:
             columns.append(ColumnData("split", "split", np.array([self.split(i) for i in range(self.n)], dtype=object)))
+        for index, name in enumerate(self.targets):
+            columns.append(ColumnData(name, "target", self.target(index)))
         return columns
+
+    def target(self, index: int) -> np.ndarray:
+        """Return a target: of what the embeddings carry, each a different order of the classes, with noise."""
+        order = np.random.default_rng([7, index]).permutation(len(self.classes))
+        return order[self.y] + np.random.default_rng([8, index]).normal(scale=0.1, size=self.n)
 
     def embeddings(self, encoder: int) -> np.ndarray:
         rng = np.random.default_rng([encoder, self.dim])
@@ -84,8 +103,8 @@ def write(path: Path, made: MadeCorpus) -> Store:
             key={"weights": name, "dtype": "float32"},
             n_layers=made.n_layers,
             dim=made.dim,
-            n_frames=np.full(made.n, 49),
-            products=Products(std=made.std),
+            n_frames=made.n_frames,
+            products=Products(std=made.std, frames=(made.n_layers - 1,) if made.frames else ()),
             about={
                 "card": {"name": name, "pretraining": ["AudioSet", "Made"], "licence": "MIT"},
                 "weights_origin": origin,
@@ -100,6 +119,7 @@ def write(path: Path, made: MadeCorpus) -> Store:
                 status=np.where(failed, 2, 1).astype(np.uint8),
                 reason=np.where(failed, "made to fail", "").astype(object),
                 pooled=values[rows],
+                frames={made.n_layers - 1: made.frame_values(values, rows, failed)} if made.frames else {},
                 pooled_std=np.abs(values[rows]) if made.std else None,
             )
             writer.commit(unit, rows, data)

@@ -50,7 +50,17 @@ def builder(name: str, n_encoders: int = 1) -> Callable[..., nn.Module]:
 
 @pytest.mark.parametrize(
     ("name", "n_encoders", "n_layers"),
-    [("fcn", 1, 0), ("linear", 1, 0), ("cnn", 1, 0), ("concat", 2, 0), ("reno", 3, 0), ("fcn", 1, 4), ("reno", 2, 3)],
+    [
+        ("fcn", 1, 0),
+        ("linear", 1, 0),
+        ("cnn", 1, 0),
+        ("concat", 2, 0),
+        ("reno", 3, 0),
+        ("gated", 3, 0),
+        ("cross-attention", 3, 0),
+        ("fcn", 1, 4),
+        ("reno", 2, 3),
+    ],
 )
 def test_a_model_is_the_same_alone_and_in_a_stack(name: str, n_encoders: int, n_layers: int) -> None:
     """Probabilities, chosen epoch and layer weights agree to float tolerance; the members of fcn stop at different times."""
@@ -59,7 +69,7 @@ def test_a_model_is_the_same_alone_and_in_a_stack(name: str, n_encoders: int, n_
     together = fit_stack(builder(name, n_encoders), data, members, training)
     alone = [fit_stack(builder(name, n_encoders), data, [member], training)[0] for member in members]
     for one, other in zip(together, alone, strict=True):
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-5)
+        np.testing.assert_allclose(one.outputs, other.outputs, atol=2e-5)
         assert (one.best_epoch, one.n_epochs) == (other.best_epoch, other.n_epochs)
         for a, b in zip(one.layer_weights, other.layer_weights, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
@@ -75,7 +85,7 @@ def test_a_schedule_runs_by_each_models_own_steps() -> None:
     together = fit_stack(builder("fcn"), data, members, training)
     alone = [fit_stack(builder("fcn"), data, [member], training)[0] for member in members]
     for one, other in zip(together, alone, strict=True):
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-5)
+        np.testing.assert_allclose(one.outputs, other.outputs, atol=2e-5)
 
 
 def plain_loop(data: Data, member: Member, training: Training) -> np.ndarray:
@@ -104,7 +114,7 @@ def test_a_stack_of_one_is_a_plain_pytorch_loop() -> None:
     member = make_members()[0]
     member = Member(member.seed, member.fold, member.train, member.inner[:0], member.test)
     ours = fit_stack(builder("mlp2"), data, [member], training)[0]
-    np.testing.assert_allclose(ours.probabilities, plain_loop(data, member, training), atol=2e-5)
+    np.testing.assert_allclose(ours.outputs, plain_loop(data, member, training), atol=2e-5)
     assert ours.best_epoch == training.epochs
 
 
@@ -112,10 +122,10 @@ def test_balanced_classes_weigh_as_scikit_learn_weighs_them() -> None:
     """Class weights equal sklearn's compute_class_weight("balanced") on the member's training clips."""
     from sklearn.utils.class_weight import compute_class_weight
 
-    from voxcache.train.fit import _class_weights
+    from voxcache.train.losses import class_weights
 
     data, members = make_data(), make_members()
-    weights = _class_weights(data, members, Training(class_weights="balanced"))
+    weights = class_weights(data, members, Training(class_weights="balanced"))
     for row, member in zip(weights, members, strict=True):
         y = data.y.numpy()[member.train]
         np.testing.assert_allclose(row, compute_class_weight("balanced", classes=np.arange(CLASSES), y=y), rtol=1e-6)
@@ -132,7 +142,7 @@ def test_global_random_state_neither_matters_nor_moves() -> None:
         assert torch.equal(before, torch.get_rng_state())
         return got
 
-    assert np.array_equal(run(1).probabilities, run(2).probabilities)
+    assert np.array_equal(run(1).outputs, run(2).outputs)
 
 
 def test_the_scaler_sees_training_clips_only() -> None:
@@ -159,7 +169,7 @@ def test_the_reported_fold_never_decides_when_to_stop() -> None:
     training = Training(epochs=4, patience=1, batch=16)
     one = fit_stack(builder("fcn"), data, [member], training)[0]
     other = fit_stack(builder("fcn"), Data(data.xs, y, CLASSES), [member], training)[0]
-    assert np.array_equal(one.probabilities, other.probabilities)
+    assert np.array_equal(one.outputs, other.outputs)
     assert one.best_epoch == other.best_epoch
 
 

@@ -53,12 +53,12 @@ def test_stage_2_runs_where_stage_1_cannot_be_imported(make_store: Callable[...,
         from voxcache.train.config import TrainConfig
         from voxcache.train.run import run
 
-        config = {"heads": ["fcn", "cnn", "logreg"], "fusion": {}, "seeds": [0], "training": {"epochs": 1}, "device": "cpu"}
+        config = {"heads": ["fcn", "logreg"], "encoders": ["alpha"], "seeds": [0], "training": {"epochs": 1}, "device": "cpu"}
         run(TrainConfig.model_validate(config), open_store(sys.argv[1]), sys.argv[2], quiet=True)
         """
     )
     command = [sys.executable, "-c", code, store.path, str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "8 trained, 0 reused, 0 failed" in done.stdout
-    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert "2 trained, 0 reused, 0 failed" in done.stdout
+    assert (tmp_path / "out" / "report.html").read_text().rstrip().endswith("</html>")

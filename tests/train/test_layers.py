@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from voxcache.errors import ConfigError
 from voxcache.train.architecture import Shape
-from voxcache.train.fusions import FUSIONS
+from voxcache.train.fusions import FUSIONS, GatedOptions
 from voxcache.train.heads import HEADS
 from voxcache.train.layers import Conv1d, Linear, Noise, SelfAttention, max_pool2
+from voxcache.train.mixing_networks import Attention, Gated
 from voxcache.train.networks import n_parameters
 
 
@@ -136,3 +137,31 @@ def test_vectors_too_short_for_two_poolings_are_refused() -> None:
     """A 3-feature vector cannot be pooled twice; the message says so."""
     with pytest.raises(ConfigError, match="at least 4 features, got 3"):
         _count(HEADS, "cnn", (3,))
+
+
+def test_attention_to_others_is_torchs_multi_head_attention_plus_its_input() -> None:
+    """Output equals x + torch.nn.MultiheadAttention(x, other) with the same weights."""
+    layer = Attention(rngs(2), 8, heads=2)
+    x, other = torch.randn(2, 2, 3, 5, 8, generator=torch.Generator().manual_seed(0))
+    other = other[:, :, :4]
+    for model in range(2):
+        reference = nn.MultiheadAttention(8, 2, batch_first=True)
+        with torch.no_grad():
+            reference.in_proj_weight.copy_(torch.cat([layer.query.weight[model], layer.key_value.weight[model]], 1).T)
+            biases = [layer.query.bias[model, 0], layer.key_value.bias[model, 0]]
+            reference.in_proj_bias.copy_(torch.cat(biases))
+            reference.out_proj.weight.copy_(layer.out.weight[model].T)
+            reference.out_proj.bias.copy_(layer.out.bias[model, 0])
+        expected = x[model] + reference(x[model], other[model], other[model], need_weights=False)[0]
+        torch.testing.assert_close(layer(x, other)[model], expected)
+
+
+def test_two_gates_are_the_papers_sigmoid() -> None:
+    """With two encoders: z tanh(W1 x1) + (1 - z) tanh(W2 x2), z the sigmoid of the difference of both gates."""
+    net = Gated(Shape((4, 6), 3), rngs(1), GatedOptions(width=5, hidden=(), dropout=0.0))
+    generator = torch.Generator().manual_seed(0)
+    xs = [torch.randn(1, 7, dim, generator=generator) for dim in (4, 6)]
+    first, second = net.gate(torch.cat(xs, -1)).chunk(2, dim=-1)
+    z = torch.sigmoid(first - second)
+    one, two = (torch.tanh(layer(x)) for layer, x in zip(net.project, xs, strict=True))
+    torch.testing.assert_close(net(xs, None).logits, net.dense(z * one + (1 - z) * two, None))

@@ -13,12 +13,13 @@ import pytest
 
 from voxcache.errors import ConfigError, TrainError
 from voxcache.store.read import Store
-from voxcache.train import plan as plan_module
+from voxcache.train import keys as keys_module
 from voxcache.train.config import PRESETS, TrainConfig
 from voxcache.train.fusions import FUSIONS
+from voxcache.train.grid import Plan
 from voxcache.train.heads import HEADS
 from voxcache.train.listing import list_heads
-from voxcache.train.plan import Plan, plan
+from voxcache.train.plan import plan
 
 Make = Callable[..., Store]
 
@@ -162,7 +163,7 @@ def test_the_code_version_is_in_every_key(make_store: Make, monkeypatch: pytest.
     """A new version of what computes makes older results stale."""
     store = make_store()
     first = keys(planned(store))
-    monkeypatch.setattr(plan_module, "CODE_VERSION", 999)
+    monkeypatch.setattr(keys_module, "CODE_VERSION", 999)
     assert first.isdisjoint(keys(planned(store)))
 
 
@@ -177,6 +178,15 @@ def test_presets_give_way_to_what_is_stated() -> None:
     """`training:` lays what it states over the preset, and nothing else."""
     config = TrainConfig.model_validate({"preset": "voc2vec", "training": {"batch": 8}})
     assert config.resolved_training == PRESETS["voc2vec"].model_copy(update={"batch": 8})
+
+
+def test_presets_bring_their_papers_folds(make_store: Make) -> None:
+    """voc2vec is 10 folds, RENO 5, EmotionShare the corpus' own split; what is stated goes before."""
+    store = make_store(split=lambda i: ("train", "dev", "test")[i % 3])
+    assert planned(store, preset="voc2vec").corpora[0].split.n_folds == 10
+    assert planned(store).corpora[0].split.n_folds == 5
+    assert planned(store, preset="emotion-share").corpora[0].split.text.startswith("the corpus' own dev/test/train")
+    assert planned(store, preset="voc2vec", split={"folds": 3}).corpora[0].split.n_folds == 3
 
 
 def test_corpora_without_the_target_are_named(make_store: Make) -> None:

@@ -44,7 +44,7 @@ def predicted(store: Store, folder: Path, **config: Any) -> dict[str, np.ndarray
 
 EVERY = {
     "heads": ["fcn", "cnn", "linear", "mlp2", "logreg", "svm", "knn", {"name": "forest", "trees": 20}],
-    "fusion": {},
+    "fusion": {"methods": ["concat", "reno", "gated", "cross-attention"]},
 }
 
 
@@ -53,16 +53,16 @@ def test_every_head_and_fusion_learns_what_can_be_learnt(make_store: Make, tmp_p
     store = make_store()
     config: dict[str, Any] = {**EVERY, "training": {"epochs": 30, "lr": 3e-3}}
     summary = train(store, tmp_path / "out", **config)
-    assert (summary.trained, summary.reused) == (18, 0)
+    assert (summary.trained, summary.reused) == (20, 0)
     with open_results(tmp_path / "out") as results:
         made = tables(summary.plan, results)
     scores = {
         (row[0], column): cell.scores["uar"].mean for table in made for (row, column), cell in table.cells.items()
     }
-    assert len(scores) == 18
+    assert len(scores) == 20
     assert min(scores.values()) > 0.7, scores
     again = train(store, tmp_path / "out", **config)
-    assert (again.trained, again.reused) == (0, 18)
+    assert (again.trained, again.reused) == (0, 20)
 
 
 def test_adding_a_head_trains_only_that_head(make_store: Make, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_label_that_occurs_once_crashes_nothing(make_store: Make, tmp_path: Pa
     """Every head runs; the class is named as one that can only be got wrong."""
     store = make_store(encoders=("a", "b"), label=lambda i: "once" if i == 0 else "xy"[i % 2])
     summary = train(store, tmp_path / "out", **EVERY)
-    assert summary.trained == 18
+    assert summary.trained == 20
     assert any("'once' (1 clip) is never both" in note for note in summary.plan.corpora[0].notes)
 
 

@@ -1,0 +1,65 @@
+"""The recipes: each is a valid pipeline of known names, and its published figures are those of the paper."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import voxcache
+from voxcache.extract.corpora import CORPORA
+from voxcache.extract.encoders.registry import ENCODERS
+from voxcache.pipeline import load_pipeline
+from voxcache.train.cells import choose
+from voxcache.train.fusions import FUSIONS
+from voxcache.train.heads import HEADS
+from voxcache.train.scores import METRIC_NAMES
+
+RECIPES = Path(voxcache.__file__).parent / "recipes"
+
+
+def published(name: str) -> list[dict[str, str]]:
+    """Return the published figures of a recipe."""
+    with (RECIPES / "published" / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["reno", "voc2vec", "emotion-share"])
+def test_recipes_name_what_there_is(name: str) -> None:
+    """Corpora, encoders, heads and fusions are known, and every encoder of the figures is one of the recipe."""
+    recipe = load_pipeline(RECIPES / f"{name}.yaml")
+    problems: list[str] = []
+    choose("head", HEADS, recipe.train.heads, problems)
+    choose("fusion", FUSIONS, recipe.train.fusion.methods if recipe.train.fusion else (), problems)
+    assert problems == []
+    assert recipe.train.preset == name
+    assert all(config.adapter in CORPORA for config in recipe.corpora.values())
+    encoders = {encoder.name for encoder in recipe.encoders}
+    assert all(encoder in ENCODERS for encoder in encoders)
+    rows = [row for row in published(name) if row["encoders"] != "ComParE baseline"]
+    assert {part for row in rows for part in row["encoders"].split(" + ")} == encoders
+    assert {row["corpus"] for row in rows} == set(recipe.corpora)
+    assert {row["metric"] for row in rows} <= set(METRIC_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_rows", "wanted", "mean"),
+    [
+        ("reno", 14 * 6 + 18 * 12, ("vivae", "audio-mamba-small + wavlm-base", "reno", "", "accuracy"), "0.7365"),
+        ("reno", 14 * 6 + 18 * 12, ("asvp-esd", "audio-mamba-base", "cnn", "", "macro_f1"), "0.7198"),
+        ("voc2vec", 10 * 6 * 3, ("donate-a-cry", "voc2vec-ls", "fine-tuned", "", "uar"), "0.378"),
+        (
+            "emotion-share",
+            11 * 9,
+            ("emotion-share", "hubert-large", "cnn-lstm-attention", "Sadness", "spearman"),
+            "0.518",
+        ),
+    ],
+)
+def test_published_figures_are_the_papers(name: str, n_rows: int, wanted: tuple[str, ...], mean: str) -> None:
+    """Every cell of the papers' tables is there, and some, read by hand, are as printed."""
+    rows = published(name)
+    assert len(rows) == n_rows
+    names = ("corpus", "encoders", "architecture", "target", "metric")
+    assert [row["mean"] for row in rows if tuple(row[key] for key in names) == wanted] == [mean]

@@ -1,0 +1,81 @@
+"""Frames of clips of different lengths: kept end to end, padded a batch at a time, with the true lengths beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A batch: `values` float32 [model, row, frame, feature], 0 past each clip's end, `length` int64 [model, row]."""
+
+    values: Tensor
+    length: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """Which frames are a clip's own, bool [model, row, frame]."""
+        return valid_frames(self.length, self.values.shape[2])
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Frames of all clips end to end, [frame, feature] as stored, and where each clip's lie, int64 [clip] each."""
+
+    values: Tensor
+    start: Tensor
+    length: Tensor
+
+    @staticmethod
+    def of(clips: Sequence[np.ndarray], device: str) -> Ragged:
+        """Return the frames of clips, [frame, feature] each."""
+        length = np.array([len(clip) for clip in clips], dtype=np.int64)
+        start = np.concatenate([[0], np.cumsum(length)[:-1]])
+        values = torch.from_numpy(np.concatenate(list(clips)))
+        return Ragged(values.to(device), torch.from_numpy(start).to(device), torch.from_numpy(length).to(device))
+
+    @property
+    def dim(self) -> int:
+        """Features of a frame."""
+        return self.values.shape[1]
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of the longest clip as float32."""
+        return int(self.length.max()) * self.dim * 4
+
+    def __getitem__(self, rows: Tensor) -> Padded:
+        """Return the clips `rows`, int64 [model, row], padded to the longest of them."""
+        length = self.length[rows]
+        frame = torch.arange(int(length.max()), device=rows.device)
+        valid = frame < length.unsqueeze(-1)
+        index = (self.start[rows].unsqueeze(-1) + frame) * valid
+        return Padded(self.values[index].float() * valid.unsqueeze(-1), length)
+
+    def moments(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation over all frames of some clips, float32 [1, feature] each."""
+        total = self.length[clips].sum()
+        mean = self._sum(clips, torch.zeros(1, device=clips.device)) / total
+        variance = self._sum(clips, mean, power=2) / total
+        return mean.float().unsqueeze(0), variance.sqrt().float().unsqueeze(0)
+
+    def _sum(self, clips: Tensor, shift: Tensor, *, power: int = 1) -> Tensor:
+        parts = [self.values[int(self.start[clip]) : int(self.start[clip] + self.length[clip])] for clip in clips]
+        sums = [(part.double() - shift).pow(power).sum(0) for part in parts]
+        return torch.stack(sums).sum(0)
+
+
+def valid_frames(length: Tensor, n_frames: int) -> Tensor:
+    """Return which of `n_frames` frames lie within each clip, bool [..., frame]."""
+    return torch.arange(n_frames, device=length.device) < length.unsqueeze(-1)
+
+
+def mean_over(values: Tensor, length: Tensor) -> Tensor:
+    """Return the mean of [model, row, frame, feature] over each clip's own frames (EmotionShare, equation 1)."""
+    own = valid_frames(length, values.shape[2]).unsqueeze(-1)
+    return (values * own).sum(2) / length.unsqueeze(-1)
