@@ -24,6 +24,9 @@ CPU_BUDGETS_S = (10.0, 30.0)
 CUDA_BUDGETS_S = (80.0, 320.0, 1280.0)
 SAMPLE_CLIPS = 16
 SAMPLE_S = 24.0
+MOST_S = 4.0
+"""What one pass over the sample may take; an encoder so slow that this is one clip is not calibrated."""
+
 GAIN = 0.95
 """A larger batch has to take at most this share of the time, or the smaller one stays."""
 
@@ -36,8 +39,11 @@ def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -
     sample = _sample(waves, SAMPLE_S * (40 if cuda else 1), SAMPLE_CLIPS * (16 if cuda else 1))
     if len(sample) < 2:
         return ALONE
+    one_s = min(_seconds(encoder, sample[:1], replace(cutting, budget_samples=ALONE)) for _ in range(2))
+    sample = sample[: max(int(MOST_S / one_s), 0)]
+    if len(sample) < 2:
+        return ALONE
     budgets = [ALONE, *(int(s * SAMPLE_RATE_HZ) for s in (CUDA_BUDGETS_S if cuda else CPU_BUDGETS_S))]
-    _seconds(encoder, sample[:1], replace(cutting, budget_samples=ALONE))
     best, best_s = ALONE, float("inf")
     for budget in budgets:
         seconds = min(_seconds(encoder, sample, replace(cutting, budget_samples=budget)) for _ in range(2))
