@@ -10,6 +10,7 @@ import typer
 
 from .cli_share import add_commands
 from .store.schema import FAILED, MISSING, STALE
+from .words import size
 
 app = typer.Typer(help="Look into, check and share stores.", no_args_is_help=True)
 
@@ -81,7 +82,7 @@ def _encoder_facts(encoder: Any, folder: Path) -> dict[str, Any]:
 
 
 def _info_lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['store']}: schema {facts['schema']}, {_size(facts['bytes'])}, made by {facts['created_by']}"]
+    lines = [f"{facts['store']}: schema {facts['schema']}, {size(facts['bytes'])}, made by {facts['created_by']}"]
     for name, corpus in facts["corpora"].items():
         lines.append(f"{name}: {corpus['clips']} clips, {corpus['hours']} h, licence {corpus['licence']}")
         lines.append("  columns: " + (", ".join(f"{c} ({role})" for c, role in corpus["columns"].items()) or "none"))
@@ -91,7 +92,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
             )
             lines.append(
                 f"  {encoder}: {held['layers']} layers x {held['dim']}, {kept}, {held['dtype']}, weights "
-                f"{held['weights']}, {_size(held['bytes'])}" + (" - RANDOM WEIGHTS" if held["random_weights"] else "")
+                f"{held['weights']}, {size(held['bytes'])}" + (" - RANDOM WEIGHTS" if held["random_weights"] else "")
             )
     return lines
 
@@ -146,14 +147,6 @@ def _tree_bytes(folder: Path) -> int:
     if folder.is_file():
         return folder.stat().st_size
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
 
 
 @app.command(
@@ -248,7 +241,7 @@ def drop(
         corpus.encoder(encoder)
     subject = f"{encoder}'s embeddings of {name}" if encoder else f"corpus {name} with {len(corpus.encoders)} encoders"
     if not yes:
-        typer.confirm(f"remove {subject} ({_size(_tree_bytes(path / what))}) from {path}?", abort=True)
+        typer.confirm(f"remove {subject} ({size(_tree_bytes(path / what))}) from {path}?", abort=True)
     with writer_lock(path):
         store = create_store(path)
         drop_from(store.corpus(name).group if encoder else store.group, path, encoder or name)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from ..words import duration
+
 PLAIN_EVERY_S = 10.0
 
 Counter = Callable[[int, int], None]
@@ -139,21 +141,3 @@ class Reporter:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield progress, progress.add_task(what, what=what, rate=unit, total=None)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: 45 s, 12 min, 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes as people say them: 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

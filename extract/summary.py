@@ -13,11 +13,12 @@ from rich.table import Table
 
 from ..pipeline import Pipeline
 from ..store import Store, open_store
+from ..words import duration, size
 from .audio import load
 from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Loaded
 from .plan import CorpusPlan, EncoderPlan, estimate, plan_corpora, plan_encoders
-from .progress import Reporter, duration, size, wide_console
+from .progress import Reporter, wide_console
 from .run import Outcome
 
 SAMPLE_CLIPS = 4

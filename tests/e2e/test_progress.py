@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from voxcache.extract.progress import Speed, Work, duration, size
+from voxcache.extract.progress import Speed, Work
+from voxcache.words import duration, size
 
 
 def test_time_left_goes_by_each_encoders_own_speed_and_by_size_for_the_others() -> None:
