@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import ConfigError
 from ..pipeline import Pipeline
 from ..store import Corpus, EncoderWriter, Registered, create_store, drop, register_clips, register_encoder
 from ..store.backend import remove_partials
@@ -164,6 +165,9 @@ def _job(
 ) -> Job:
     identity = loaded.identity(encoder)
     frame = encoder.card.frame
+    listed = np.zeros(corpus.n_clips, dtype=bool)
+    listed[registered.rows] = True
+    _require_listed(corpus, encoder, listed, settings)
     writer = register_encoder(
         corpus,
         encoder.name,
@@ -174,10 +178,23 @@ def _job(
         products=encoder.products(settings),
         about=_encoder_about(encoder, identity),
     )
-    listed = np.zeros(corpus.n_clips, dtype=bool)
-    listed[registered.rows] = True
     todo = {unit: rows[listed[rows]] for unit, rows in writer.todo(retry_failed=retry_failed).items()}
     return Job(encoder, corpus, writer, {unit: rows for unit, rows in todo.items() if len(rows)})
+
+
+def _require_listed(corpus: Corpus, plan: EncoderPlan, listed: np.ndarray, settings: ExtractConfig) -> None:
+    """Raise where something new is to be kept of clips that are embedded, but whose audio is not listed now."""
+    if plan.name not in corpus.encoders:
+        return
+    held = corpus.encoder(plan.name)
+    if set(plan.products(settings).names()) <= set(held.products.names()):
+        return
+    rows = np.flatnonzero(held.ledger().ok & ~listed)
+    if len(rows):
+        raise ConfigError(
+            f"{held.path}: more is to be kept of every clip than before, but {len(rows)} embedded clips are not listed "
+            f"now: {_some([str(clip) for clip in corpus.clip[rows]])}. List them again, or ask for what was kept."
+        )
 
 
 def _about(plan: CorpusPlan) -> dict[str, object]:

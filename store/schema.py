@@ -97,8 +97,8 @@ class Products:
         return Products("pooled_std" in names, layers, frames_dtype)
 
     def union(self, other: Products) -> Products:
-        """Return all products of both; the frames' dtype is that of `other`, where it has frames."""
-        dtype = other.frames_dtype if other.frames else self.frames_dtype
+        """Return all products of both; the frames' dtype is that of `self`, where it has frames."""
+        dtype = self.frames_dtype if self.frames else other.frames_dtype
         return Products(self.std or other.std, tuple(sorted({*self.frames, *other.frames})), dtype)
 
 

@@ -202,7 +202,13 @@ def register_encoder(
         raise KeyMismatch(f"{path}: the corpus has a label column of that name. Give the encoder another `as:` name.")
     if name in corpus.encoders:
         check_key(corpus, name, key)
-        products = corpus.encoder(name).products.union(products)
+        held = corpus.encoder(name).products
+        if held.frames and products.frames and held.frames_dtype != products.frames_dtype:
+            raise KeyMismatch(
+                f"{path}: its frames are kept as {held.frames_dtype}, {products.frames_dtype} is asked for. Ask for "
+                f"`frames_dtype: {held.frames_dtype}`, or replace the embeddings with `--replace {name}`."
+            )
+        products = held.union(products)
     elif name in corpus.group:
         del corpus.group[name]
     group = corpus.group.require_group(name)

@@ -170,6 +170,22 @@ def test_adding_a_clip_and_an_encoder_embeds_only_those(tmp_path: Path) -> None:
     assert {o.encoder: o.embedded for o in outcomes} == {"logmel": 1, "mfcc": 6}
 
 
+def test_what_cannot_be_kept_of_every_clip_is_refused(tmp_path: Path) -> None:
+    """Frames are not promised for clips whose audio is no longer listed, nor in another precision than those kept."""
+    names = tones(tmp_path, 5)
+    manifest(tmp_path, names)
+    extract(pipeline(tmp_path, ["logmel"]), QUIET)
+    manifest(tmp_path, names[:4])
+    framed = {"name": "logmel", "frames": ["last"]}
+    with pytest.raises(ConfigError, match=r"1 embedded clips are not listed now: tone-4\.wav"):
+        extract(pipeline(tmp_path, [framed]), QUIET)
+    assert extract(pipeline(tmp_path, ["logmel"]), QUIET)[0].embedded == 0
+    manifest(tmp_path, names)
+    assert extract(pipeline(tmp_path, [framed]), QUIET)[0].embedded == 5
+    with pytest.raises(KeyMismatch, match="its frames are kept as float16, float32 is asked for"):
+        extract(pipeline(tmp_path, [framed], frames_dtype="float32"), QUIET)
+
+
 def test_the_first_failing_disk_write_is_explained(tmp_path: Path) -> None:
     """On a full disk the run ends with a sentence; with room again the same command completes the store."""
     disk = tmp_path / "small-disk"
