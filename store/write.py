@@ -215,7 +215,7 @@ def register_encoder(
     fixed = {"name": name, "n_layers": n_layers, "dim": dim, "unit_rows": corpus.unit_rows}
     fixed |= {"key": dict(key), "key_hash": key_hash(key)}
     kind = _about(group).get("kind", schema.UNFINISHED)
-    update_attributes(group, {**about, **fixed, "kind": kind, "products": list(products.names())})
+    update_attributes(group, {**about, **fixed, "kind": kind})
     write_column(group, clip_spec("clip", corpus.n_clips, "string"), corpus.clip)
     write_column(group, layer_spec(n_layers), np.arange(n_layers))
     if products.frames:
@@ -229,7 +229,7 @@ def register_encoder(
         n_frames=_frames_end(group),
     ):
         spec.ensure(group)
-    update_attributes(group, {"kind": "encoder"})
+    update_attributes(group, {"kind": "encoder", "products": list(products.names())})
     _list_in(corpus.group, "encoders", name)
     corpus.__dict__.pop("encoders", None)
     return EncoderWriter(EncoderGroup(group, path, name, corpus), products)

@@ -18,6 +18,7 @@ from voxcache.errors import ConfigError, KeyMismatch, SchemaError, StoreBusy, St
 from voxcache.store import Products, create_store, drop, open_store
 from voxcache.store.backend import DurableStore, writer_lock
 from voxcache.store.schema import node_name
+from voxcache.store.verify import verify
 
 
 @settings(max_examples=15, deadline=None)
@@ -151,6 +152,25 @@ def test_any_write_may_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         _readable(broken)
     fill(register(broken, made, products), made)
     assert _contents(broken) == _contents(whole)
+
+
+@pytest.mark.parametrize("fail_at", range(0, 70, 3))
+def test_any_write_may_be_the_last_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
+    """Stopping while clips and products are added to a finished encoder leaves it readable and completable."""
+    path, small, large = tmp_path / "s.zarr", Made(n=5), Made(n=7)
+    fill(register(path, small), small)
+    with monkeypatch.context() as patch:
+        _fail_after(patch, fail_at)
+        with contextlib.suppress(_PluggedError):
+            fill(register(path, large, Products(std=True, frames=(2,))), large)
+    held = open_store(path).corpus("corpus").encoder("made")
+    assert held.ledger().ok.sum() >= 4
+    assert not np.isnan(held.pooled_all()[held.ledger().ok]).any()
+    fill(register(path, large, Products(std=True, frames=(2,))), large)
+    whole = open_store(path).corpus("corpus").encoder("made")
+    np.testing.assert_array_equal(whole.pooled_all(), np.stack([large.pooled(row) for row in range(large.n)]))
+    np.testing.assert_array_equal(whole.frames(2).read([6])[0], large.frames(6))
+    assert verify(open_store(path)) == []
 
 
 class _PluggedError(OSError):
