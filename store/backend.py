@@ -1,19 +1,17 @@
-"""Where a store lies: a local directory whose writes survive a power cut, and the lock that keeps writers apart."""
+"""Where a store lies: a local directory whose writes survive a power cut; `locks` keeps writers apart."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import socket
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from ..errors import StoreBusy, StoreError
+from .locks import writer_lock as writer_lock
 
 
 class DurableStore(LocalStore):
@@ -77,32 +75,3 @@ def remove_partials(root: Path) -> int:
     for path in partials:
         path.unlink(missing_ok=True)
     return len(partials)
-
-
-@contextlib.contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """Hold the store at `path` for writing; the kernel lets go when the process ends, however it ends.
-
-    Raises:
-        StoreBusy: another process holds it; the message says which.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        raise StoreError("writing a store needs a Unix-like system; reading works everywhere. Extract there.") from None
-    lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise StoreBusy(
-                f"store {path.name}: another process is writing to it ({holder}). Wait for it, or stop it; nothing it "
-                f"has finished will be done again."
-            ) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield

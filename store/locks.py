@@ -1,0 +1,262 @@
+"""Who may write to a store now. The kernel holds the locks, so a process that ends lets go of them, however it ends.
+
+Beside the store `s.zarr` lie
+    .s.zarr.lock                  exclusive for one plain writer, shared by workers that commit units
+    .s.zarr.register.lock         exclusive for whoever changes what all share: groups, columns, attributes
+    .s.zarr.worker-2-of-3.lock    exclusive for that worker, so that no part of the work is done twice
+
+Readers take none: what they can see is whole at every moment (see `write`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from ..errors import ConfigError, StoreBusy, StoreError
+
+REGISTERING_S = 600.0
+"""How long a worker waits for others to register; 100,000 clips and three encoders take less than a minute."""
+PATIENCE_S = 3.0
+"""A wait shorter than this is not mentioned."""
+PROBE_S = 0.5
+"""Others touch a worker's lock file for an instant, to see whether it is held; a worker lasts longer."""
+
+Say = Callable[[str], None]
+_registering: set[tuple[Path, int, int]] = set()
+"""Store, process and thread of those that hold the registration lock here, so that it may be nested."""
+
+
+@contextlib.contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """Hold the store at `path` for this process alone: no other writer and no worker is there.
+
+    Raises:
+        StoreBusy: others are writing; the message says who.
+        StoreError: the place cannot be written to.
+    """
+    _require_writable(path)
+    with _open(_beside(path, "lock")) as file:
+        if not _try(file, exclusive=True):
+            raise _busy(path, file)
+        _sign(file, _myself())
+        yield
+
+
+class WorkerLock:
+    """One worker's hold on a store. `alone` is True where no other worker is committing units."""
+
+    def __init__(self, path: Path, writing: IO[str], registering: contextlib.ExitStack, *, alone: bool) -> None:
+        self.alone = alone
+        self._path = path
+        self._writing = writing
+        self._registering = registering
+        self._registered = False
+
+    def registered(self) -> None:
+        """Let the next worker register, and hold the store only against plain writers. Call it before the first unit.
+
+        Raises:
+            StoreBusy: another process took the store at this very moment.
+        """
+        if self._registered:
+            return
+        if self.alone and not _try(self._writing, exclusive=False):
+            raise _busy(self._path, self._writing)
+        self._registered = True
+        self._registering.close()
+
+
+@contextlib.contextmanager
+def worker_lock(
+    path: Path, index: int, count: int, *, say: Say | None = None, wait_s: float = REGISTERING_S
+) -> Iterator[WorkerLock]:
+    """Hold the store at `path` as worker `index` of `count`, beside the other workers of the same job.
+
+        with worker_lock(path, 2, 3, say=report.say) as lock:
+            ...            # register: no one else does, others may commit units unless lock.alone
+            lock.registered()
+            ...            # commit units that are this worker's only
+
+    Args:
+        index: 1 to `count`.
+        say: told, in a sentence, when registering has to wait for another worker.
+
+    Raises:
+        StoreBusy: that worker runs already, workers of another count do, a plain writer does, or others registered
+            for longer than `wait_s`.
+        StoreError: the place cannot be written to.
+    """
+    if not 1 <= index <= count:
+        raise ConfigError(f"worker {index}/{count}: expected a number from 1 to {count}, then the number of workers.")
+    _require_writable(path)
+    with contextlib.ExitStack() as stack:
+        place = _beside(path, f"worker-{index}-of-{count}.lock")
+        mine = stack.enter_context(_removed_after(place, _take(place, PROBE_S)))
+        if mine is None:
+            raise StoreBusy(f"store {path.name}: {_signed(place)} runs already. Start each worker once.")
+        _sign(mine, f"worker {index} of {count}, {_myself()}")
+        _require_one_count(path, count)
+        registering = stack.enter_context(contextlib.ExitStack())
+        registering.enter_context(registration_lock(path, say=say, wait_s=wait_s))
+        writing = stack.enter_context(_open(_beside(path, "lock")))
+        alone = _try(writing, exclusive=True)
+        if not alone and not _try(writing, exclusive=False):
+            raise _busy(path, writing, me=place)
+        yield WorkerLock(path, writing, registering, alone=alone)
+
+
+@contextlib.contextmanager
+def registration_lock(path: Path, *, say: Say | None = None, wait_s: float = REGISTERING_S) -> Iterator[None]:
+    """Hold the right to change groups, columns and attributes, beside workers that commit units. May be nested.
+
+    Raises:
+        StoreBusy: another process kept it for longer than `wait_s`.
+    """
+    me = (path.absolute(), os.getpid(), threading.get_ident())
+    if me in _registering:
+        yield
+        return
+    place = _beside(path, "register.lock")
+    file = _take(place, min(PATIENCE_S, wait_s))
+    if file is None:
+        if say is not None:
+            say(f"waiting for another worker to register its clips ({_signed(place)})")
+        file = _take(place, wait_s)
+    with _removed_after(place, file):
+        if file is None:
+            raise StoreBusy(
+                f"store {path.name}: another process has been registering for {wait_s:.0f} s ({_signed(place)}). See what "
+                f"it does; then run the same command again."
+            )
+        _sign(file, _myself())
+        _registering.add(me)
+        try:
+            yield
+        finally:
+            _registering.discard(me)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{ending}")
+
+
+def _require_writable(path: Path) -> None:
+    if path.exists() and not os.access(path, os.W_OK):
+        raise StoreError(
+            f"store {path}: cannot be written to: no permission, or a read-only file system. Reading works; to change it, "
+            f"copy it to a place of your own."
+        )
+
+
+def _open(place: Path) -> IO[str]:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place.open("a+")
+    except OSError as error:
+        raise StoreError(
+            f"{place}: cannot be made: {error.strerror}. Writing a store needs a lock file beside it: change the permissions "
+            f"of {place.parent}, or choose another place."
+        ) from error
+
+
+def _take(place: Path, wait_s: float) -> IO[str] | None:
+    """Return a lock file that is made for this, held; None where another holds it for all of `wait_s`."""
+    until = time.monotonic() + wait_s
+    while True:
+        file = _open(place)
+        if _try(file, exclusive=True) and _still_there(file, place):
+            return file
+        file.close()
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _removed_after(place: Path, file: IO[str] | None) -> Iterator[IO[str] | None]:
+    if file is None:
+        yield None
+        return
+    with file:
+        try:
+            yield file
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def _still_there(file: IO[str], place: Path) -> bool:
+    """Return whether the file held is the one that others would open: its last holder may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _try(file: IO[str], *, exclusive: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        raise StoreError("writing a store needs a Unix-like system; reading works everywhere. Extract there.") from None
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"{file.name}: cannot be locked: {error.strerror}. Choose a file system with locks for the store."
+        ) from error
+    return True
+
+
+def _myself() -> str:
+    return f"pid {os.getpid()} on {socket.gethostname()}"
+
+
+def _sign(file: IO[str], text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
+
+
+def _signed(place: Path) -> str:
+    try:
+        return place.read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _held_workers(path: Path) -> list[Path]:
+    """Return the lock files of workers that run now."""
+    held = []
+    for place in sorted(path.parent.glob(f".{path.name}.worker-*-of-*.lock")):
+        with contextlib.suppress(FileNotFoundError), place.open("r") as file:
+            if not _try(file, exclusive=False):
+                held.append(place)
+    return held
+
+
+def _require_one_count(path: Path, count: int) -> None:
+    others = [place for place in _held_workers(path) if not re.search(rf"-of-{count}\.lock$", place.name)]
+    if others:
+        raise StoreBusy(
+            f"store {path.name}: expected workers of one count, but {_signed(others[0])} runs and this would be one of "
+            f"{count}. Wait for it, or stop it."
+        )
+
+
+def _busy(path: Path, file: IO[str], me: Path | None = None) -> StoreBusy:
+    file.seek(0)
+    workers = "; ".join(_signed(place) for place in _held_workers(path) if place != me)
+    holder = workers or file.read().strip() or "unknown"
+    return StoreBusy(
+        f"store {path.name}: another process is writing to it ({holder}). Wait for it, or stop it; nothing it has finished "
+        f"will be done again."
+    )
