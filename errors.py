@@ -11,6 +11,8 @@
     |   +-- KeyMismatch      embeddings that were made from something else than what is asked for
     |   +-- IntegrityError   what is on disk is not what was written
     |   +-- StoreBusy        another process is writing
+    |   +-- StoreUnreachable a store behind a network does not answer
+    +-- RunError             some units of work could not be done; all others are
     +-- TrainError           an experiment cannot be run as asked
 
 Messages have one form: *object, where: expected X, got Y. Next step.*
@@ -78,6 +80,14 @@ class IntegrityError(StoreError):
 
 class StoreBusy(StoreError):
     """Another process holds the store for writing."""
+
+
+class StoreUnreachable(StoreError):
+    """A store behind a network does not answer; what is written is whole, and the same command goes on later."""
+
+
+class RunError(VoxcacheError):
+    """Some units of work could not be done, though each was tried several times; what is done is kept."""
 
 
 class TrainError(VoxcacheError):

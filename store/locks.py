@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ConfigError, StoreBusy, StoreError
+from .location import Url
+from .location import place as located
 
 REGISTERING_S = 600.0
 """How long a worker waits for others to register; 100,000 clips and three encoders take less than a minute."""
@@ -42,6 +44,13 @@ def writer_lock(path: Path) -> Iterator[None]:
         StoreBusy: others are writing; the message says who.
         StoreError: the place cannot be written to.
     """
+    where = located(path)
+    if isinstance(where, Url):
+        from .remote_lock import remote_lock
+
+        with remote_lock(where):
+            yield
+        return
     _require_writable(path)
     with _open(_beside(path, "lock")) as file:
         if not _try(file, exclusive=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from pathlib import Path
 
+from ...folders import cache_dir
 from .problems import reading
+
+__all__ = ["cache_dir", "clip_hash", "content_hash"]
 
 
 def content_hash(path: Path) -> str:
@@ -22,14 +23,3 @@ def clip_hash(file_sha256: str, start_s: float | None = None, end_s: float | Non
         return file_sha256
     bounds = [float(start_s or 0.0), None if end_s is None else float(end_s)]
     return hashlib.sha256(f"{file_sha256}:{bounds[0]!r}:{bounds[1]!r}".encode()).hexdigest()
-
-
-def cache_dir() -> Path:
-    """Return the folder for what can be made again: `VOXCACHE_CACHE`, else the platform's cache folder."""
-    if override := os.environ.get("VOXCACHE_CACHE"):
-        return Path(override)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "voxcache"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "voxcache" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxcache"

@@ -1,0 +1,226 @@
+"""A store in one .zip at a URL: its table of contents is read once, then parts of entries by their offsets."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import AsyncIterator, Iterable
+
+import zarr
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync
+
+from ..errors import IntegrityError, SchemaError
+from .archive import entry_problem
+from .buckets import open_bucket
+from .cache import open_cache
+from .location import Url
+from .remote import CONCURRENCY, Reader
+
+TAIL_BYTES = 1 << 18
+"""First guess at where the table of contents begins, from the end; 2,000 entries fit."""
+SMALL_BYTES = 1 << 16
+"""Entries up to here are fetched together with the header before them."""
+HEADER = struct.Struct("<4s22xHH")
+SLACK = 256
+
+
+def zip_root(url: Url) -> zarr.Group:
+    """Return the root group of a store in a .zip at a URL, for reading.
+
+    Raises:
+        SchemaError: nothing there, not a zip, entries that are compressed or lie outside, no Zarr group.
+    """
+    reader = Reader(url, open_bucket(url), open_cache(), listed=False)
+    version = sync(reader.version(""))
+    if version is None:
+        raise SchemaError(f"store {url}: expected a .zip there, found none. Check the address.")
+    if zarr.config.get("async.concurrency") < CONCURRENCY:
+        zarr.config.set({"async.concurrency": CONCURRENCY})
+    try:
+        entries = _entries(reader, version.size)
+        problem = next((text for text in map(entry_problem, entries) if text), None)
+        if problem is None:
+            return zarr.open_group(RemoteZip(reader, entries, version.size), mode="r", zarr_format=3)
+    except (zipfile.BadZipFile, FileNotFoundError, ValueError, KeyError, NotImplementedError) as error:
+        raise SchemaError(
+            f"store {url}: expected a .zip with a Zarr group at its top, got something else ({error}). Ask for it again, made "
+            f"with `voxcache store pack`."
+        ) from None
+    raise SchemaError(f"store {url}: {problem} Unzip it only if you trust it; a packed store has no such entry.")
+
+
+def _entries(reader: Reader, size: int) -> list[zipfile.ZipInfo]:
+    start = max(0, size - TAIL_BYTES)
+    while True:
+        data = sync(reader.get("", RangeByteRequest(start, size))) or b""
+        try:
+            with zipfile.ZipFile(_Tail(data, start)) as archive:
+                return archive.infolist()
+        except _Before as before:
+            start = before.offset
+
+
+class _Before(Exception):
+    """The table of contents begins before what was fetched."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class _Tail(io.RawIOBase):
+    """The end of a file, at its place."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self.data, self.start, self.position = data, start, 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place in the whole file."""
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place of the whole file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.start + len(self.data)}[whence]
+        self.position = max(0, base + offset)
+        return self.position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return bytes from here. Raises `_Before` where they were not fetched."""
+        if self.position < self.start:
+            raise _Before(self.position)
+        first = self.position - self.start
+        data = self.data[first:] if size < 0 else self.data[first : first + size]
+        self.position += len(data)
+        return data
+
+
+class RemoteZip(Store):
+    """The entries of a .zip at a URL as a zarr store, for reading."""
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    def __init__(self, reader: Reader, entries: Iterable[zipfile.ZipInfo], size: int) -> None:
+        super().__init__(read_only=True)
+        self.reader, self.size = reader, size
+        self.entries = {entry.filename: entry for entry in entries if not entry.is_dir()}
+        self._begins: dict[str, int] = {}
+
+    def with_read_only(self, read_only: bool = False) -> RemoteZip:
+        """Return itself: it is read only."""
+        return self
+
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, RemoteZip) and value.reader.url == self.reader.url
+
+    def __str__(self) -> str:
+        return self.reader.url.shown
+
+    def __repr__(self) -> str:
+        return f"RemoteZip({self.reader.url.shown!r})"
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return an entry or a range of it, None where it is not there."""
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        first, last = _bounds(byte_range, entry.file_size)
+        if key not in self._begins and entry.file_size <= SMALL_BYTES:
+            data = (await self._with_header(entry))[first:last]
+        else:
+            begin = await self._begin(entry)
+            data = await self._fetch(begin + first, begin + last) if last > first else b""
+        return prototype.buffer.from_bytes(data)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Return several ranges."""
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        """Return whether there is such an entry."""
+        return key in self.entries
+
+    async def getsize(self, key: str) -> int:
+        """Return the bytes of an entry."""
+        return self.entries[key].file_size
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse: a .zip is read only."""
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        """Refuse: a .zip is read only."""
+        self._check_writable()
+
+    async def list(self) -> AsyncIterator[str]:
+        """Yield every entry's name."""
+        for key in self.entries:
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names that begin so."""
+        for key in self.entries:
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names right in a folder."""
+        inside = f"{prefix.rstrip('/')}/" if prefix else ""
+        for name in sorted({key[len(inside) :].partition("/")[0] for key in self.entries if key.startswith(inside)}):
+            yield name
+
+    async def _with_header(self, entry: zipfile.ZipInfo) -> bytes:
+        """Fetch header and data of a small entry in one piece, and the rest if the header is longer than expected."""
+        start = entry.header_offset
+        stop = start + HEADER.size + len(entry.filename.encode()) + SLACK + entry.file_size
+        raw = await self._fetch(start, min(stop, self.size))
+        begin = self._begins[entry.filename] = start + _header_bytes(entry, raw)
+        if begin + entry.file_size > stop:
+            return await self._fetch(begin, begin + entry.file_size)
+        return raw[begin - start : begin - start + entry.file_size]
+
+    async def _begin(self, entry: zipfile.ZipInfo) -> int:
+        if entry.filename not in self._begins:
+            raw = await self._fetch(entry.header_offset, entry.header_offset + HEADER.size)
+            self._begins[entry.filename] = entry.header_offset + _header_bytes(entry, raw)
+        return self._begins[entry.filename]
+
+    async def _fetch(self, start: int, stop: int) -> bytes:
+        data = await self.reader.get("", RangeByteRequest(start, stop))
+        if data is None or len(data) < stop - start:
+            raise IntegrityError(
+                f"store {self}: it ends before its table of contents says, or was replaced. Open it again."
+            )
+        return data
+
+
+def _header_bytes(entry: zipfile.ZipInfo, raw: bytes) -> int:
+    """Return the length of an entry's header: the table of contents may count other extra fields."""
+    mark, n_name, n_extra = HEADER.unpack_from(raw)
+    if mark != b"PK\3\4":
+        name = entry.filename[:80]
+        raise IntegrityError(f"entry {name!r}: expected a zip entry at its offset, got something else. Copy it again.")
+    return HEADER.size + int(n_name) + int(n_extra)
+
+
+def _bounds(part: ByteRequest | None, size: int) -> tuple[int, int]:
+    if part is None:
+        return 0, size
+    if isinstance(part, RangeByteRequest):
+        return min(part.start, size), min(part.end, size)
+    if isinstance(part, OffsetByteRequest):
+        return min(part.offset, size), size
+    return max(0, size - part.suffix), size
