@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 
-from ..errors import nearest
+from ..errors import ConfigError, nearest
 
 Rngs = Sequence[np.random.Generator]
 
@@ -41,31 +42,67 @@ class Architecture:
         summary: one line for lists.
         source: where it comes from.
         options: what may be set in pipeline.yaml, with defaults.
-        engine: "torch" networks are trained by `fit`, "sklearn" pipelines bring their own `fit`.
+        engine: "torch" networks are trained by `fit`, "sklearn" pipelines bring their own `fit`; "late" is a head for each
+            encoder whose outputs are fused, see `nested`.
         build: torch: (shape, options, rngs) -> module over a stack of len(rngs) models, see `networks`;
-            sklearn: (options, seed, class_weights) -> estimator with predict_proba or decision_function.
+            sklearn: (options, seed, class_weights) -> estimator with predict_proba or decision_function; late: not called.
         seeded: False where the seed changes nothing, so that one seed is run instead of many.
         n_encoders: least and most encoders it takes.
         frames: True where it reads frames, whatever statistics the inputs have: its xs are `frames.Padded`.
         classifies: False where it predicts continuous targets only.
         regressor: sklearn: (options, seed) -> estimator of one target; None where there is none. Networks need none.
+        weighs_classes: False where `class_weights` cannot be followed.
+        least_dim: the shortest vector it takes.
     """
 
     summary: str
     source: str
     options: type[Options]
-    engine: Literal["torch", "sklearn"]
+    engine: Literal["torch", "sklearn", "late"]
     build: Callable[..., Any]
     seeded: bool = True
     n_encoders: tuple[int, int | None] = (1, 1)
     frames: bool = False
     classifies: bool = True
     regressor: Callable[..., Any] | None = None
+    weighs_classes: bool = True
+    least_dim: int = 1
 
     @property
     def regresses(self) -> bool:
         """Whether it predicts continuous targets."""
         return self.engine == "torch" or self.regressor is not None
+
+
+def candidates_of(
+    kind: str, name: str, model: type[Options], given: dict[str, Any], search: dict[str, Any]
+) -> tuple[list[Options], tuple[str, ...]]:
+    """Return the options of every candidate of a search (of one where nothing is searched), and the searched names.
+
+    Raises:
+        ConfigError: one sentence for each thing wrong with them.
+    """
+    problems = [
+        f"{kind} {name!r}, option {key!r}: stated and searched. Remove one of the two."
+        for key in search
+        if key in given
+    ]
+    found: list[Options] = []
+    for values in itertools.product(*search.values()):
+        options, wrong = check_options(kind, name, model, {**given, **dict(zip(search, values, strict=True))})
+        problems += wrong
+        found += [options] if options is not None else []
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return found, tuple(_canonical(model, key) for key in search)
+
+
+def _canonical(model: type[Options], key: str) -> str:
+    """Return the name of the option that `key` may be another word for."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.validation_alias, AliasChoices) and key in field.validation_alias.choices:
+            return name
+    return key
 
 
 def check_options(

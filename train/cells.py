@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import ConfigError, nearest
 from ..registry import Registry
-from .architecture import Architecture, check_options
+from .architecture import Architecture
 from .config import ArchitectureConfig, TrainConfig
-from .grid import Chosen, CorpusPlan, EncoderFacts, Kind
-from .inputs import WEIGHTED, Input
+from .grid import Chosen, CorpusPlan, EncoderFacts, Kind, chosen_of
+from .inputs import BEST, WEIGHTED, Input
 
 
 def choose(
@@ -22,36 +21,25 @@ def choose(
     chosen: dict[str, Chosen] = {}
     for item in wanted:
         try:
-            entry = registry.get(item.name)
+            made = chosen_of(kind, registry.get(item.name), item)
         except ConfigError as error:
             problems += error.problems
             continue
-        options, wrong = check_options(kind, item.name, entry.options, dict(item.options))
-        problems += wrong
-        if options is None:
-            continue
-        stated = ", ".join(f"{key}={_plain(value)}" for key, value in item.options.items())
-        label = f"{item.name} ({stated})" if stated else item.name
-        if label in chosen:
-            problems.append(f"train, {kind} {label!r}: named twice. Remove one, or give them different options.")
-        text = json.dumps(options.model_dump(mode="json"), sort_keys=True)
-        chosen[label] = Chosen(kind, item.name, label, text)
+        if made.label in chosen:
+            problems.append(f"train, {kind} {made.label!r}: named twice. Remove one, or give them different options.")
+        chosen[made.label] = made
     return list(chosen.values())
 
 
-def _plain(value: Any) -> str:
-    return str(value).replace(" ", "")
-
-
-def refuse_weighted(config: TrainConfig, heads: list[Chosen], problems: list[str]) -> None:
-    """Add a problem for every head that cannot learn weights over layers."""
+def refuse_weighted(config: TrainConfig, wanted: list[Chosen], problems: list[str]) -> None:
+    """Add a problem for everything that cannot learn weights over layers."""
     if config.inputs.layer != "weighted":
         return
     problems += [
-        f"train.inputs.layer: weights over layers are learned with a network, head {head.name!r} is none. "
-        f"Remove the head, or choose one layer."
-        for head in heads
-        if head.entry.engine != "torch"
+        f"train.inputs.layer: weights over layers are learned with a network, {_named(chosen)} is none. "
+        f"Remove it, or choose one layer."
+        for chosen in wanted
+        if chosen.learner.engine != "torch"
     ]
 
 
@@ -62,13 +50,20 @@ def refuse_unsuited(config: TrainConfig, corpus: CorpusPlan, wanted: list[Chosen
     """Add a problem for everything that does not predict what the corpus gives."""
     targets = corpus.clips.targets
     for chosen in wanted:
-        if not (chosen.entry.regresses if targets else chosen.entry.classifies):
+        if not (chosen.learner.regresses if targets else chosen.learner.classifies):
             problems.append(
-                f"train, {chosen.kind} {chosen.name!r}: predicts {'classes' if targets else 'continuous targets'} only, "
+                f"train, {_named(chosen)}: predicts {'classes' if targets else 'continuous targets'} only, "
                 f"corpus {corpus.name!r} gives {', '.join(targets) or 'classes'}. Remove it, or name another `target`."
             )
-    if targets and config.resolved_training.class_weights != "none":
+    if config.resolved_training.class_weights == "none":
+        return
+    if targets:
         problems.append("train.training.class_weights: continuous targets have no classes. Remove it.")
+    problems += [
+        f"train.training.class_weights: {_named(chosen)} knows no weights of classes. Remove it, or `class_weights: none`."
+        for chosen in wanted
+        if not targets and not chosen.learner.weighs_classes
+    ]
 
 
 def cells(
@@ -86,25 +81,73 @@ def cells(
         for layer in _layers(config, facts, corpus, problems):
             for head in heads:
                 if not head.entry.frames:
-                    yield (Input(facts.name, layer, stats),), head
+                    item = Input(facts.name, layer, stats)
+                    if _wide_enough(corpus, [item], head, problems):
+                        yield (item,), head
                 elif _has_frames(config, facts, layer, head, problems):
                     yield (Input(facts.name, layer, "frames"),), head
     for group in _groups(config, corpus, problems):
         for fusion in fusions:
-            yield tuple(Input(name, _fusion_layer(config, corpus.facts(name)), stats) for name in group), fusion
+            yield from _fused(config, corpus, group, fusion, problems)
+
+
+def _fused(
+    config: TrainConfig, corpus: CorpusPlan, group: tuple[str, ...], fusion: Chosen, problems: list[str]
+) -> Iterator[Cell]:
+    least, most = fusion.entry.n_encoders
+    if not least <= len(group) <= (most or len(group)):
+        problems.append(
+            f"train, {_named(fusion)}: takes {f'{least} to {most}' if most != least else least} encoders, got "
+            f"{len(group)}: {' + '.join(group)}. Remove it, or name other `pairs`."
+        )
+        return
+    inputs = []
+    for name in group:
+        facts = corpus.facts(name)
+        layer = _fusion_layer(config, facts, fusion)
+        statistics: Any = "frames" if fusion.learner.frames else config.inputs.statistics
+        if statistics != "frames" or _has_frames(config, facts, layer, fusion, problems):
+            inputs.append(Input(name, layer, statistics))
+    if len(inputs) == len(group) and _wide_enough(corpus, inputs, fusion, problems):
+        yield tuple(inputs), fusion
+
+
+def _wide_enough(corpus: CorpusPlan, inputs: Sequence[Input], chosen: Chosen, problems: list[str]) -> bool:
+    """Return whether every vector is as long as a head or fusion needs it; where not, that is a problem."""
+    found = True
+    for item in inputs:
+        width = corpus.facts(item.encoder).dim * (2 if item.statistics == "mean+std" else 1)
+        if width < chosen.learner.least_dim:
+            found = False
+            problems.append(
+                f"train, {_named(chosen)}: expected vectors of at least {chosen.learner.least_dim} features, "
+                f"{item.encoder!r} in {corpus.name!r} gives {width}. Remove it, or choose other `encoders`."
+            )
+    return found
+
+
+def _named(chosen: Chosen) -> str:
+    """Return such as "head 'knn'", or "head 'knn' of fusion 'late'"."""
+    late = chosen.late
+    return f"{chosen.kind} {chosen.name!r}" if late is None else f"head {late.name!r} of fusion {chosen.name!r}"
 
 
 def _has_frames(config: TrainConfig, facts: EncoderFacts, layer: int, head: Chosen, problems: list[str]) -> bool:
     """Return whether a layer's frames were kept; where not, that is a problem unless all layers were asked for."""
-    if layer in facts.frame_layers:
+    if layer in facts.frame_layers or (layer == BEST and facts.frame_layers):
         return True
     if layer == WEIGHTED:
-        problems.append(f"train.inputs.layer: head {head.name!r} reads frames of one layer. Name one, or remove it.")
+        problems.append(f"train.inputs.layer: {_named(head)} reads frames of one layer. Name one, or remove it.")
+    elif layer == BEST:
+        problems.append(
+            f"train, {_named(head)}: reads frames, none of {facts.name!r} were kept. Extract with "
+            f"`{{name: {facts.name}, frames: [last]}}`, or remove it."
+        )
     elif config.inputs.layer != "all" or not facts.frame_layers:
         kept = ", ".join(map(str, facts.frame_layers)) or "none"
         problems.append(
-            f"train, head {head.name!r}: reads frames, those of layer {layer} of {facts.name!r} were not kept (kept: "
-            f"{kept}). Extract with `{{name: {facts.name}, frames: [{layer}]}}`, or remove the head."
+            f"train, {_named(head)}: reads frames, those of layer {layer} of {facts.name!r} were not kept (kept: "
+            f"{kept}). Extract with `{{name: {facts.name}, frames: [{layer}]}}`, or remove it."
         )
     return False
 
@@ -112,9 +155,11 @@ def _has_frames(config: TrainConfig, facts: EncoderFacts, layer: int, head: Chos
 def _layers(config: TrainConfig, facts: EncoderFacts, corpus: CorpusPlan, problems: list[str]) -> list[int]:
     layer = config.inputs.layer
     if layer == "all":
-        return list(range(facts.n_layers))
+        return list(facts.layers)
     if layer == "weighted":
-        return [WEIGHTED if facts.n_layers > 1 else 0]
+        return [WEIGHTED if len(facts.layers) > 1 else facts.layers[0]]
+    if layer == "best":
+        return [BEST if len(facts.layers) > 1 else facts.layers[0]]
     index = facts.n_layers - 1 if layer == "last" else int(layer)
     if not -facts.n_layers <= index < facts.n_layers:
         problems.append(
@@ -122,12 +167,20 @@ def _layers(config: TrainConfig, facts: EncoderFacts, corpus: CorpusPlan, proble
             f"{corpus.name!r} has 0 to {facts.n_layers - 1}. Choose `encoders:` that have it."
         )
         return []
+    if index % facts.n_layers not in facts.layers:
+        problems.append(
+            f"train.inputs.layer: {facts.name!r} in {corpus.name!r} holds layers {', '.join(map(str, facts.layers))} of 0 to "
+            f"{facts.n_layers - 1}, not {index % facts.n_layers}. Choose one of these."
+        )
+        return []
     return [index % facts.n_layers]
 
 
-def _fusion_layer(config: TrainConfig, facts: EncoderFacts) -> int:
-    """Fusions take the last layer where heads run through all of them."""
-    if config.inputs.layer == "weighted" and facts.n_layers > 1:
+def _fusion_layer(config: TrainConfig, facts: EncoderFacts, fusion: Chosen) -> int:
+    """Fusions take the last layer where heads run through all of them; a late one lets each of its heads choose."""
+    if config.inputs.layer == "best" and fusion.late is not None and len(facts.layers) > 1:
+        return BEST
+    if config.inputs.layer == "weighted" and len(facts.layers) > 1:
         return WEIGHTED
     return int(config.inputs.layer) % facts.n_layers if isinstance(config.inputs.layer, int) else facts.n_layers - 1
 

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-Layer = Literal["last", "all", "weighted"] | int
+Layer = Literal["last", "all", "weighted", "best"] | int
 Statistics = Literal["mean", "mean+std"]
 Names = Literal["all"] | tuple[str, ...]
 
@@ -31,6 +31,8 @@ class Section(BaseModel):
 class SplitConfig(Section):
     """How clips are divided into folds."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
     kind: Literal["kfold", "predefined", "logo"] = Field(
         default="kfold", description="stratified k-fold; the corpus' own split column; leave one group out"
     )
@@ -41,6 +43,11 @@ class SplitConfig(Section):
     )
     tested: Literal["test", "dev"] = Field(
         default="test", description="the part of a predefined train/dev/test split that is tested"
+    )
+    source: str | None = Field(
+        default=None,
+        alias="from",
+        description="CSV file with the columns clip and fold (and corpus), as `voxcache folds --out` writes it",
     )
     seed: NonNegativeInt = Field(
         default=0, description="decides which clip goes to which fold; the same for every experiment"
@@ -56,7 +63,8 @@ class InputsConfig(Section):
     """What of an encoder's embeddings a head is given."""
 
     layer: Layer = Field(
-        default="last", description="last, a layer number, all (each in turn) or weighted (learned weights)"
+        default="last",
+        description="last, a layer number, all (each in turn), weighted (learned weights) or best (chosen on inner folds)",
     )
     statistics: Statistics = Field(default="mean", description="over a clip's frames")
 
@@ -67,11 +75,34 @@ class ArchitectureConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
+    search: Mapping[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="options with lists of candidates; chosen in every fold on inner folds"
+    )
+
+    @field_validator("search")
+    @classmethod
+    def _something_to_choose(cls, search: Mapping[str, tuple[Any, ...]]) -> Mapping[str, tuple[Any, ...]]:
+        if any(not values for values in search.values()):
+            raise ValueError("expected one candidate or more of each option")
+        return search
+
+    @property
+    def label(self) -> str:
+        """What tables call it: its name and what was stated of it."""
+        stated = [f"{key}={_plain(value)}" for key, value in self.options.items()]
+        searched = [f"{key}={'|'.join(_plain(value) for value in values)}" for key, values in self.search.items()]
+        return f"{self.name} ({', '.join([*stated, *searched])})" if stated or searched else self.name
 
     @property
     def options(self) -> Mapping[str, Any]:
         """The options as written; checked against the architecture when the grid is planned."""
         return self.model_extra or {}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping) and "name" in value:
+        return ArchitectureConfig.model_validate(value).label
+    return str(value).replace(" ", "")
 
 
 def _by_name(value: Any) -> Any:
@@ -139,9 +170,18 @@ class TrainConfig(Section):
     heads: tuple[Chosen, ...] = (ArchitectureConfig(name="fcn"), ArchitectureConfig(name="cnn"))
     fusion: FusionConfig | None = None
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
+    inner_folds: int = Field(
+        default=3,
+        ge=2,
+        description="folds of the training clips on which searches choose and stackings are fitted (ours)",
+    )
     preset: Literal["reno", "voc2vec", "emotion-share"] = "reno"
     training: Training = Field(default=Training(), description="what differs from the preset")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    published: str | None = Field(
+        default=None,
+        description="a recipe (reno, voc2vec, emotion-share) or CSV file whose figures the report prints beside ours",
+    )
 
     @field_validator("seeds")
     @classmethod

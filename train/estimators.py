@@ -22,6 +22,11 @@ def logreg(c: float, max_iter: int, class_weights: str) -> Any:
     )
 
 
+def stacker(c: float, class_weights: str) -> Any:
+    """Return the logistic regression that a stacking fits over its members' probabilities, which need no scaler."""
+    return LogisticRegression(C=c, max_iter=1000, class_weight=_weights(class_weights))
+
+
 def svm(c: float, kernel: str, class_weights: str) -> Any:
     """Return a support vector machine after a scaler; ties are broken by its decision values, so that these predict."""
     machine = SVC(C=c, kernel=kernel, class_weight=_weights(class_weights), break_ties=True)
@@ -38,11 +43,8 @@ def forest(trees: int, max_depth: int | None, class_weights: str, seed: int) -> 
     return RandomForestClassifier(trees, max_depth=max_depth, random_state=seed, class_weight=_weights(class_weights))
 
 
-def fit_predict(estimator: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, *, n_classes: int) -> np.ndarray:
-    """Fit and return class probabilities of the test clips, float32 [test, class].
-
-    A machine without probabilities gives the softmax of its decision values, which is not calibrated. Classes that were not
-    trained on get 0.
+def fitted(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    """Fit a classifier on classes int64 [clip] and return it.
 
     Raises:
         TrainError: fewer than two classes to train on.
@@ -53,10 +55,18 @@ def fit_predict(estimator: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray
         )
     if hasattr(estimator, "steps") and isinstance(estimator[-1], KNeighborsClassifier):
         estimator[-1].n_neighbors = min(estimator[-1].n_neighbors, len(y))
-    estimator.fit(x, y)
-    known = _probabilities(estimator, x_test)
-    out = np.zeros((len(x_test), n_classes), dtype=np.float32)
-    out[:, estimator.classes_] = known
+    return estimator.fit(x, y)
+
+
+def probabilities(estimator: Any, x: np.ndarray, *, n_classes: int) -> np.ndarray:
+    """Return class probabilities, float32 [clip, class].
+
+    A machine without probabilities gives the softmax of its decision values, which is not calibrated. Classes that were not
+    trained on get 0.
+    """
+    out = np.zeros((len(x), n_classes), dtype=np.float32)
+    if len(x):
+        out[:, estimator.classes_] = _probabilities(estimator, x)
     return out
 
 

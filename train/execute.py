@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import ConfigError, TrainError
-from .architecture import Shape
 from .config import Training
 from .grid import CorpusPlan, Experiment
 from .inputs import Input, load, load_frames
+from .learners import Setting, Task
+from .models import Vectors
+from .nested import Solver
 from .records import FoldResult, Outcome
-from .splits import inner_split
 
 if TYPE_CHECKING:
     from ..store import Store
-    from .clips import Clips
-    from .fit import Fitted, Member
 
 _CACHED_BYTES = 1_000_000_000
 
@@ -37,6 +36,7 @@ class Job:
     experiments: tuple[Experiment, ...]
     training: Training
     joint: bool = False
+    inner_folds: int = 3
 
     @property
     def text(self) -> str:
@@ -55,14 +55,19 @@ class Ended:
 
 
 def jobs(
-    corpora: Sequence[CorpusPlan], experiments: Sequence[Experiment], training: Training, *, joint: bool = False
+    corpora: Sequence[CorpusPlan],
+    experiments: Sequence[Experiment],
+    training: Training,
+    *,
+    joint: bool = False,
+    inner_folds: int = 3,
 ) -> list[Job]:
     """Return the experiments in jobs, in their order."""
     together: dict[tuple[object, ...], list[Experiment]] = {}
     for experiment in experiments:
         together.setdefault((experiment.corpus, experiment.inputs, experiment.chosen), []).append(experiment)
     by_name = {corpus.name: corpus for corpus in corpora}
-    return [Job(by_name[group[0].corpus], tuple(group), training, joint) for group in together.values()]
+    return [Job(by_name[group[0].corpus], tuple(group), training, joint, inner_folds) for group in together.values()]
 
 
 def run_jobs(store: Store, wanted: Sequence[Job], *, device: str, workers: int) -> Iterator[Ended]:
@@ -88,11 +93,7 @@ def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     return "cpu"
 
 
-Loaded = np.ndarray | list[np.ndarray]
-"""One input of all clips: vectors, or the frames of each."""
-
-
-def _n_bytes(loaded: Loaded) -> int:
+def _n_bytes(loaded: Vectors) -> int:
     return loaded.nbytes if isinstance(loaded, np.ndarray) else sum(clip.nbytes for clip in loaded)
 
 
@@ -103,7 +104,7 @@ class Worker:
         self.store = store
         self.device = device
         self.threads = threads
-        self._inputs: dict[tuple[str, str, Input], Loaded] = {}
+        self._inputs: dict[tuple[str, str, Input], Vectors] = {}
 
     def run(self, job: Job) -> Ended:
         """Run a job. What goes wrong in it becomes its failure."""
@@ -116,126 +117,45 @@ class Worker:
 
     def _outcomes(self, job: Job) -> list[Outcome]:
         started = time.perf_counter()
-        xs = [self._load(job.corpus, wanted) for wanted in job.experiments[0].inputs]
-        is_torch = job.experiments[0].chosen.entry.engine == "torch"
+        chosen, inputs = job.experiments[0].chosen, job.experiments[0].inputs
+        is_torch = chosen.learner.engine == "torch"
         device = self.device if is_torch else "cpu"
         if is_torch and self.threads is not None:
             import torch
 
             torch.set_num_threads(self.threads)
-        folds, n_parameters = _networks(job, xs, device) if is_torch else (_estimators(job, xs), None)
+        setting = Setting(job.corpus, job.training, job.joint, device, job.inner_folds)
+        solver = Solver(setting, lambda wanted: self._load(job.corpus, wanted))
+        tasks = [task for experiment in job.experiments for task in _tasks(job.corpus, experiment.seed)]
+        learnt = solver.solve(chosen, inputs, tasks)
+        folds: dict[int, list[FoldResult]] = {experiment.seed: [] for experiment in job.experiments}
+        for task, one in zip(tasks, learnt, strict=True):
+            folds[task.seed].append(one.result)
+        n_parameters = max((one.n_parameters for one in learnt if one.n_parameters is not None), default=None)
         each_s = (time.perf_counter() - started) / len(job.experiments)
         return [
             Outcome(experiment.key, tuple(folds[experiment.seed]), each_s, n_parameters, device)
             for experiment in job.experiments
         ]
 
-    def _load(self, corpus: CorpusPlan, wanted: Input) -> Loaded:
+    def _load(self, corpus: CorpusPlan, wanted: Input) -> Vectors:
         key = (corpus.name, corpus.clips.content, wanted)
         if key not in self._inputs:
             read = load_frames if wanted.statistics == "frames" else load
-            values: Loaded = read(self.store.corpus(corpus.name), wanted, corpus.clips.rows)
+            values: Vectors = read(self.store.corpus(corpus.name), wanted, corpus.clips.rows)
             while self._inputs and _n_bytes(values) + sum(map(_n_bytes, self._inputs.values())) > _CACHED_BYTES:
                 del self._inputs[next(iter(self._inputs))]
             self._inputs[key] = values
         return self._inputs[key]
 
 
-Folds = dict[int, list[FoldResult]]
-
-
-def _tested_folds(corpus: CorpusPlan) -> list[int]:
+def _tasks(corpus: CorpusPlan, seed: int) -> list[Task]:
+    """Return what one experiment asks: to learn from the training clips of each fold and to say of those tested."""
     folds = [fold for fold in range(corpus.split.n_folds) if len(corpus.split.test(fold))]
     for fold in folds:
         if len(corpus.split.train(fold)) == 0:
             raise TrainError(f"corpus {corpus.name!r}, fold {fold}: no clip is left to train on. Use other folds.")
-    return folds
-
-
-def _networks(job: Job, xs: Sequence[Loaded], device: str) -> tuple[Folds, int]:
-    from .fit import Data, fit
-
-    clips, chosen = job.corpus.clips, job.experiments[0].chosen
-    members = [member for experiment in job.experiments for member in _members(job, experiment.seed)]
-    n_outputs = len(members[0].targets) or len(clips.classes)
-    shape = Shape(tuple((x if isinstance(x, np.ndarray) else x[0]).shape[-1] for x in xs), n_outputs)
-    entry, options = chosen.entry, chosen.values
-    fitted = fit(
-        lambda rngs: entry.build(shape, options, rngs),
-        Data.of(xs, clips.y, len(clips.classes), device),
-        members,
-        job.training,
-    )
-    together: dict[tuple[int, int], list[tuple[Member, Fitted]]] = {}
-    for member, got in zip(members, fitted, strict=True):
-        together.setdefault((member.seed, member.fold), []).append((member, got))
-    folds: Folds = {experiment.seed: [] for experiment in job.experiments}
-    for (seed, _), parts in together.items():
-        folds[seed].append(_fold_result(parts))
-    networks = len(next(iter(together.values())))
-    return folds, networks * fitted[0].n_parameters
-
-
-def _fold_result(parts: Sequence[tuple[Member, Fitted]]) -> FoldResult:
-    """Return what the networks of one fold gave: one, or one a target, whose columns stand side by side."""
-    member, first = parts[0]
-    return FoldResult(
-        fold=member.fold,
-        test=member.test,
-        outputs=np.concatenate([got.outputs for _, got in parts], axis=1),
-        n_train=len(member.train),
-        n_inner=len(member.inner),
-        best_epoch=max(got.best_epoch for _, got in parts),
-        n_epochs=max(got.n_epochs for _, got in parts),
-        layer_weights=first.layer_weights if len(parts) == 1 else (),
-    )
-
-
-def _members(job: Job, seed: int) -> list[Member]:
-    from .fit import Member
-
-    clips, split = job.corpus.clips, job.corpus.split
-    members = []
-    for fold in _tested_folds(job.corpus):
-        train, inner = inner_split(clips, split, fold, seed=seed, share=job.training.inner)
-        for targets, stream in _networks_of(clips, joint=job.joint):
-            members.append(Member(seed, fold, train, inner, split.test(fold), targets, stream))
-    return members
-
-
-def _networks_of(clips: Clips, *, joint: bool) -> list[tuple[tuple[int, ...], str]]:
-    """Return the target columns of each network of a fold, and the name of its random numbers."""
-    if not clips.targets or joint:
-        return [(tuple(range(len(clips.targets))), "")]
-    return [((index,), name) for index, name in enumerate(clips.targets)]
-
-
-def _estimators(job: Job, xs: Sequence[Loaded]) -> Folds:
-    corpus = job.corpus
-    x = np.concatenate([x for x in xs if isinstance(x, np.ndarray)], axis=-1)
-    folds: Folds = {}
-    for experiment in job.experiments:
-        folds[experiment.seed] = []
-        for fold in _tested_folds(corpus):
-            train, test = corpus.split.train(fold), corpus.split.test(fold)
-            outputs = _estimated(job, experiment.seed, x, train, test)
-            folds[experiment.seed].append(FoldResult(fold, test, outputs, len(train)))
-    return folds
-
-
-def _estimated(job: Job, seed: int, x: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    clips, chosen = job.corpus.clips, job.experiments[0].chosen
-    entry, options, y = chosen.entry, chosen.values, clips.y
-    if clips.targets:
-        from .regressors import fit_targets
-
-        regressor = entry.regressor
-        assert regressor is not None
-        return fit_targets(lambda: regressor(options, seed), x[train], y[train], x[test])
-    from .estimators import fit_predict
-
-    estimator = entry.build(options, seed, job.training.class_weights)
-    return fit_predict(estimator, x[train], y[train], x[test], n_classes=len(clips.classes))
+    return [Task(seed, fold, corpus.split.train(fold), corpus.split.test(fold)) for fold in folds]
 
 
 _worker: Worker | None = None

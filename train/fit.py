@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .config import Training
 from .frames import Ragged
-from .layers import Linear, Noise
+from .layers import Dense, Noise
 from .losses import loss_for, weighted_mean
 from .networks import Network, n_parameters
 from .optimiser import StackedAdam
@@ -80,6 +80,8 @@ class Fitted:
         outputs: probabilities float32 [test, class], or predicted targets float32 [test, target].
         best_epoch: the epoch whose weights were kept, from 1; n_epochs: epochs trained.
         layer_weights: one list an encoder, empty where it gives one layer.
+        features: what enters the last layer for the test clips, float16 [test, feature]; None where no layer stands before it.
+        state: weights, scaler and the targets' scale by name, without the model axis, where they were to be kept.
     """
 
     outputs: np.ndarray
@@ -87,15 +89,21 @@ class Fitted:
     n_epochs: int
     n_parameters: int
     layer_weights: tuple[tuple[float, ...], ...]
+    state: dict[str, np.ndarray] | None = None
+    features: np.ndarray | None = None
 
 
-def fit(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
-    """Train every member and return what became of it, in order; in as few stacks as memory allows."""
+def fit(build: Build, data: Data, members: Sequence[Member], training: Training, *, keep: bool = False) -> list[Fitted]:
+    """Train every member and return what became of it, in order; in as few stacks as memory allows.
+
+    Args:
+        keep: return each member's weights and scaler, too.
+    """
     size = n_parameters(build([generator("size")])) * 4 * _COPIES + _activation_bytes(data, training)
     per_stack = max(1, STACK_BYTES // size)
     fitted: list[Fitted] = []
     for start in range(0, len(members), per_stack):
-        fitted += fit_stack(build, data, members[start : start + per_stack], training)
+        fitted += fit_stack(build, data, members[start : start + per_stack], training, keep=keep)
     return fitted
 
 
@@ -105,7 +113,9 @@ def _activation_bytes(data: Data, training: Training) -> int:
     return training.batch * clip * _FRAME_COPIES
 
 
-def fit_stack(build: Build, data: Data, members: Sequence[Member], training: Training) -> list[Fitted]:
+def fit_stack(
+    build: Build, data: Data, members: Sequence[Member], training: Training, *, keep: bool = False
+) -> list[Fitted]:
     """Train the members as one stack."""
     stack = _Stack(build, data, members, training)
     for epoch in range(1, training.epochs + 1):
@@ -113,7 +123,7 @@ def fit_stack(build: Build, data: Data, members: Sequence[Member], training: Tra
         stack.keep_best(epoch)
         if not stack.drop_stopped(epoch):
             break
-    return stack.finish()
+    return stack.finish(keep=keep)
 
 
 class _Stack:
@@ -127,7 +137,6 @@ class _Stack:
         self.network = Network(body, [scaler(x, members) for x in data.xs]).to(device)
         self.orders = [member.generator("order") for member in members]
         self.noises = [member.generator("dropout") for member in members]
-        self.buffers = [module.buffer for module in self.network.modules() if isinstance(module, Linear)]
         self.loss = loss_for(data, members, training)
         steps = [training.epochs * _n_steps(member, training) for member in members]
         self.optimiser = StackedAdam(list(self.network.parameters()), training, steps)
@@ -164,7 +173,7 @@ class _Stack:
             self._set_stats(self.alive)
         return bool(self.alive)
 
-    def finish(self) -> list[Fitted]:
+    def finish(self, *, keep: bool) -> list[Fitted]:
         """Put every member's best weights back and predict its test clips."""
         self.alive = list(range(len(self.members)))
         for parameter, best in zip(self.network.parameters(), self.best, strict=True):
@@ -172,7 +181,9 @@ class _Stack:
             parameter.data = best
         self._set_stats(self.alive)
         tests = [member.test for member in self.members]
-        outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
+        with _LastInput(self.network) as last:
+            outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
+        features = last.values
         return [
             Fitted(
                 outputs=outputs[index, : len(rows)],
@@ -180,6 +191,8 @@ class _Stack:
                 n_epochs=int(self.n_epochs[index]),
                 n_parameters=n_parameters(self.network),
                 layer_weights=self._layer_weights(index),
+                state=self._state(index) if keep else None,
+                features=None if features is None else features[index, : len(rows)].copy(),
             )
             for index, rows in enumerate(tests)
         ]
@@ -201,12 +214,8 @@ class _Stack:
     def _step(self, rows: Tensor, n_rows: list[int]) -> None:
         own = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(n_rows, device=rows.device).unsqueeze(1)
         noise = Noise([self.noises[index] for index in self.alive], n_rows, rows.shape[1])
-        for buffer in self.buffers:
-            buffer.fresh = True
-        in_place = {id(buffer.weight) for buffer in self.buffers}
         for parameter in self.network.parameters():
-            if id(parameter) not in in_place:
-                parameter.grad = None
+            parameter.grad = None
         output = self.network([x[rows] for x in self.data.xs], noise)
         loss = self.loss(output.logits, rows, own, self.alive)
         if output.extra_loss is not None:
@@ -239,9 +248,40 @@ class _Stack:
         for name, stat in self.all_stats.items():
             setattr(self.network, name, stat[list(members)])
 
+    def _state(self, member: int) -> dict[str, np.ndarray]:
+        tensors = {**self.network.state_dict(), **self.loss.state()}
+        return {name: tensor[member].cpu().numpy().copy() for name, tensor in tensors.items()}
+
     def _layer_weights(self, member: int) -> tuple[tuple[float, ...], ...]:
         weights = [self.network.layer_weights(index) for index in range(len(self.data.xs))]
         return tuple(() if weight is None else tuple(weight[member].tolist()) for weight in weights)
+
+
+class _LastInput:
+    """Keeps what enters the last of the dense layers while a network is evaluated."""
+
+    def __init__(self, network: nn.Module) -> None:
+        dense = [module for module in network.modules() if isinstance(module, Dense) and len(module.hidden)]
+        self.layer = dense[-1].out if dense else None
+        self.parts: list[np.ndarray] = []
+
+    def __enter__(self) -> _LastInput:
+        if self.layer is not None:
+            self.handle = self.layer.register_forward_pre_hook(lambda _, given: self._keep(given[0]))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.layer is not None:
+            self.handle.remove()
+
+    def _keep(self, x: Tensor) -> None:
+        largest = torch.finfo(torch.float16).max
+        self.parts.append(x.detach().clamp(-largest, largest).half().cpu().numpy())
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """What was kept, float16 [model, row, feature]."""
+        return np.concatenate(self.parts, axis=1) if self.parts else None
 
 
 def scaler(x: Tensor | Ragged, members: Sequence[Member]) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from ..errors import ConfigError
 from ..registry import Registry
-from .architecture import Architecture, Rngs, Shape
-from .heads import CnnOptions, DenseOptions
+from .architecture import Architecture, Options, Rngs, Shape, candidates_of
+from .config import ArchitectureConfig
+from .config import Chosen as Head
+from .heads import HEADS, CnnOptions, DenseOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,13 +29,46 @@ class BranchOptions(CnnOptions):
     )
 
 
+def _heads_divide_channels(options: Any) -> Any:
+    if options.filters[1] % options.attention_heads:
+        raise ValueError(f"expected attention_heads to divide the {options.filters[1]} channels of filters")
+    return options
+
+
 class RenoOptions(BranchOptions):
     """RENO. The paper's values of alpha, lambda and eps are lost in the text we have; these are ours."""
 
     alpha: PositiveFloat = Field(default=0.5, description="order of the Renyi divergence; 1 is Kullback-Leibler (ours)")
-    weight: NonNegativeFloat = Field(default=0.1, description="lambda, the weight of the divergence in the loss (ours)")
+    weight: NonNegativeFloat = Field(
+        default=0.1,
+        validation_alias=AliasChoices("weight", "lambda"),
+        description="lambda, the weight of the divergence in the loss; may be written lambda, too (ours)",
+    )
     eps: PositiveFloat = Field(default=1e-8, description="added inside the logarithm (ours)")
     attention_heads: PositiveInt = 2
+    _divides = model_validator(mode="after")(_heads_divide_channels)
+
+
+class LateOptions(Options):
+    """A head for each encoder; what they say is averaged or stacked."""
+
+    head: Head = Field(
+        default=ArchitectureConfig(name="fcn"), description="the head each encoder gets: a name, or a name with options"
+    )
+    how: Literal["average", "stacking"] = Field(
+        default="average", description="mean of the outputs, or a logistic (for targets a ridge) regression over them"
+    )
+    c: PositiveFloat = Field(default=1.0, description="of the logistic regression of a stacking")
+    alpha: PositiveFloat = Field(default=1.0, description="of the ridge regression of a stacking")
+
+    @field_validator("head")
+    @classmethod
+    def _head_is_known(cls, head: ArchitectureConfig) -> ArchitectureConfig:
+        try:
+            candidates_of("head", head.name, HEADS.get(head.name).options, dict(head.options), dict(head.search))
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return head
 
 
 class GatedOptions(DenseOptions):
@@ -45,6 +81,11 @@ class CrossOptions(BranchOptions):
     """Conv branches that attend to each other."""
 
     attention_heads: PositiveInt = 2
+    _divides = model_validator(mode="after")(_heads_divide_channels)
+
+
+def _late(*_: object) -> nn.Module:
+    raise NotImplementedError("a late fusion is no network of its own; `nested` fits its heads")
 
 
 def _gated(shape: Shape, options: GatedOptions, rngs: Rngs) -> nn.Module:
@@ -80,6 +121,7 @@ FUSIONS.register(
         engine="torch",
         build=_concat,
         n_encoders=(2, None),
+        least_dim=4,
     ),
 )
 FUSIONS.register(
@@ -91,6 +133,7 @@ FUSIONS.register(
         engine="torch",
         build=_reno,
         n_encoders=(2, None),
+        least_dim=4,
     ),
 )
 FUSIONS.register(
@@ -112,6 +155,18 @@ FUSIONS.register(
         options=CrossOptions,
         engine="torch",
         build=_cross_attention,
+        n_encoders=(2, None),
+        least_dim=4,
+    ),
+)
+FUSIONS.register(
+    "late",
+    Architecture(
+        summary="a head for each encoder, their outputs averaged or stacked (a regression fitted on inner folds)",
+        source="baseline; stacking: Wolpert, Neural Networks 5, 1992",
+        options=LateOptions,
+        engine="late",
+        build=_late,
         n_encoders=(2, None),
     ),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from .architecture import Architecture
+from .architecture import Architecture, candidates_of
 from .clips import Clips
-from .config import SplitConfig, TrainConfig, Training
+from .config import ArchitectureConfig, SplitConfig, TrainConfig, Training
 from .fusions import FUSIONS
 from .heads import HEADS
 from .inputs import Input
@@ -28,6 +29,7 @@ class EncoderFacts:
     pretraining: tuple[str, ...]
     licence: str
     n_layers: int
+    layers: tuple[int, ...]
     dim: int
     has_std: bool
     frame_layers: tuple[int, ...]
@@ -36,12 +38,20 @@ class EncoderFacts:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A head or fusion with its options, as the grid runs it. `label` is what tables call it."""
+    """A head or fusion with its options, as the grid runs it.
+
+    Attributes:
+        label: what tables call it.
+        options: JSON of all its options; of the first candidate where some are searched.
+        candidates: options of each candidate of a search, JSON; `searched` names the options that they differ in.
+    """
 
     kind: Kind
     name: str
     label: str
     options: str
+    candidates: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
 
     @property
     def entry(self) -> Architecture:
@@ -53,10 +63,52 @@ class Chosen:
         """The options as the architecture's own model."""
         return self.entry.options(**json.loads(self.options))
 
+    def choices(self) -> list[tuple[Chosen, dict[str, Any]]]:
+        """Return each candidate of its search, and the values that make it one."""
+        made = []
+        for text in self.candidates:
+            said = {name: json.loads(text)[name] for name in self.searched}
+            made.append((replace(self, options=text, candidates=(), searched=()), said))
+        return made
+
+    @property
+    def late(self) -> Chosen | None:
+        """The head that a late fusion gives each of its encoders; None for everything else."""
+        if self.entry.engine != "late":
+            return None
+        head = self.values.head
+        return chosen_of("head", HEADS.get(head.name), head)
+
+    @property
+    def learner(self) -> Architecture:
+        """What learns from the clips: the head of a late fusion, otherwise the entry itself."""
+        late = self.late
+        return self.entry if late is None else late.entry
+
+    @property
+    def nested(self) -> bool:
+        """Whether something is decided on inner folds: a search, or a stacking."""
+        late = self.late
+        return bool(self.candidates) or (late is not None and (late.nested or self.values.how == "stacking"))
+
+
+def chosen_of(kind: Kind, entry: Architecture, item: ArchitectureConfig) -> Chosen:
+    """Return a head or fusion as its configuration states it.
+
+    Raises:
+        ConfigError: all that is wrong with its options.
+    """
+    candidates, searched = candidates_of(kind, item.name, entry.options, dict(item.options), dict(item.search))
+    texts = tuple(json.dumps(options.model_dump(mode="json"), sort_keys=True) for options in candidates)
+    return Chosen(kind, item.name, item.label, texts[0], texts if searched else (), searched)
+
 
 @dataclass(frozen=True)
 class CorpusPlan:
-    """One corpus: the clips every experiment on it uses, and how they are split."""
+    """One corpus: the clips every experiment on it uses, and how they are split.
+
+    `dealt` is the fold of every clip that carries a label, usable or not, by its id.
+    """
 
     name: str
     about: dict[str, Any]
@@ -65,6 +117,7 @@ class CorpusPlan:
     split_config: SplitConfig
     encoders: tuple[EncoderFacts, ...]
     notes: tuple[str, ...]
+    dealt: Mapping[str, int] = field(default_factory=dict)
 
     def facts(self, encoder: str) -> EncoderFacts:
         """Return what is known of one of its encoders."""
@@ -77,6 +130,7 @@ class Experiment:
 
     Attributes:
         slot: names the cell; key: names what produced its result. Same slot, other key: the result is stale.
+        cell: names the cell whatever its seed.
     """
 
     corpus: str
@@ -85,6 +139,7 @@ class Experiment:
     seed: int
     slot: str
     key: str
+    cell: str
 
     @property
     def encoders(self) -> str:

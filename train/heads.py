@@ -202,6 +202,7 @@ _add(
     _RENO,
     CnnOptions,
     _cnn,
+    least_dim=4,
 )
 _add("mlp2", "two linear layers with ReLU between", "Koudounas et al., voc2vec, section III", MlpOptions, _mlp2)
 _add("linear", "linear probe", "baseline", NoOptions, _linear)
@@ -243,7 +244,16 @@ _add(
     **_SKLEARN,
 )
 _add("svm", "support vector machine, RBF kernel", "scikit-learn", SvmOptions, _svm, regressor=_svr, **_SKLEARN)
-_add("knn", "nearest neighbours", "scikit-learn", KnnOptions, _knn, regressor=_knn_regressor, **_SKLEARN)
+_add(
+    "knn",
+    "nearest neighbours",
+    "scikit-learn",
+    KnnOptions,
+    _knn,
+    regressor=_knn_regressor,
+    weighs_classes=False,
+    **_SKLEARN,
+)
 _add(
     "forest",
     "random forest",

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup
 
 WEIGHTED = -1
+BEST = -2
 
 
 @dataclass(frozen=True)
 class Input:
-    """What is taken of one encoder: `layer` 0 to n_layers - 1, or WEIGHTED for all of them with learned weights."""
+    """What is taken of one encoder.
+
+    `layer` is 0 to n_layers - 1, WEIGHTED for all of them with learned weights, or BEST for the one that does best on inner
+    folds.
+    """
 
     encoder: str
     layer: int
@@ -26,7 +31,7 @@ class Input:
     @property
     def text(self) -> str:
         """Such as "layer 12, mean"."""
-        layer = "weighted layers" if self.layer == WEIGHTED else f"layer {self.layer}"
+        layer = {WEIGHTED: "weighted layers", BEST: "best layer"}.get(self.layer, f"layer {self.layer}")
         return f"{layer}, {self.statistics}"
 
 
@@ -73,4 +78,4 @@ def _mean(encoder: EncoderGroup, layer: int) -> np.ndarray:
 def _std(encoder: EncoderGroup, layer: int) -> np.ndarray:
     if layer != WEIGHTED:
         return encoder.pooled_std(layer)
-    return np.stack([encoder.pooled_std(index) for index in range(encoder.n_layers)], axis=1)
+    return np.stack([encoder.pooled_std(index) for index in encoder.layers], axis=1)

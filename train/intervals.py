@@ -31,9 +31,18 @@ class Predictions:
 def bootstrap(
     runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric's mean over folds and seeds.
+    """Return the 95 % interval of each metric's mean over folds and seeds; see `draw`."""
+    drawn = draw(runs, y, unit, n_classes=n_classes, draws=draws)
+    return {metric: interval(values) for metric, values in drawn.items()}
 
-    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it.
+
+def draw(
+    runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
+) -> dict[str, np.ndarray]:
+    """Return each metric's mean over folds and seeds in every draw, float64 [draw].
+
+    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it. Two systems
+    on the same clips are drawn alike, so that the difference of what this returns for each is that of a paired bootstrap.
 
     Args:
         runs: one a seed.
@@ -51,7 +60,7 @@ def bootstrap(
         counts = (cells.T @ weights.T).T.reshape(len(weights), len(runs) * n_folds, n_classes, n_classes)
         for kept, values in zip(drawn, score_arrays(counts), strict=True):
             kept.append(_mean_of_drawn(values))
-    return {metric: _interval(np.concatenate(values)) for metric, values in zip(METRICS, drawn, strict=True)}
+    return {metric: np.concatenate(values) for metric, values in zip(METRICS, drawn, strict=True)}
 
 
 def _cells(runs: list[Predictions], y: np.ndarray, unit: np.ndarray, n_folds: int, n_classes: int) -> Any:
@@ -74,6 +83,7 @@ def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(drawn, values, 0).sum(axis=1)[n_folds > 0] / n_folds[n_folds > 0])
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Return what the middle 95 % of draws lie between."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .config import TrainConfig, Training
 from .grid import Chosen, CorpusPlan, Experiment
-from .inputs import Input
+from .inputs import BEST, Input
 
 CODE_VERSION = 1
 """Raised by whoever changes what an experiment computes, so that older results count as stale."""
@@ -31,6 +31,10 @@ def experiment(
     }
     if corpus.clips.targets:
         names["joint"] = config.joint
+    if chosen.candidates:
+        names["candidates"] = chosen.candidates
+    if chosen.nested or any(item.layer == BEST for item in inputs):
+        names["inner_folds"] = config.inner_folds
     produced_by = {
         **names,
         "split": corpus.split.content,
@@ -39,11 +43,12 @@ def experiment(
         "store": [corpus.facts(item.encoder).content for item in inputs],
         "code": CODE_VERSION,
     }
-    return Experiment(corpus.name, inputs, chosen, seed, _hash(names), _hash(produced_by))
+    cell = {name: value for name, value in names.items() if name != "seed"}
+    return Experiment(corpus.name, inputs, chosen, seed, _hash(names), _hash(produced_by), _hash(cell))
 
 
 def _relevant(training: Training, chosen: Chosen) -> dict[str, Any]:
-    if chosen.entry.engine == "torch":
+    if chosen.learner.engine == "torch":
         return training.model_dump(mode="json")
     return {"class_weights": training.class_weights}
 

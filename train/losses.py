@@ -27,6 +27,10 @@ class Loss(Protocol):
         """Return what is reported of the outputs of all models: probabilities, or targets in their own units."""
         ...
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what `finish` knows of each model's training clips, [model, ...] by name."""
+        ...
+
 
 class ClassLoss:
     """Weighted cross-entropy."""
@@ -44,6 +48,10 @@ class ClassLoss:
     def finish(self, outputs: Tensor) -> Tensor:
         """Return class probabilities."""
         return outputs.softmax(dim=-1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
 
 
 class TargetLoss:
@@ -65,6 +73,10 @@ class TargetLoss:
     def finish(self, outputs: Tensor) -> Tensor:
         """Return predictions in the units of the targets."""
         return outputs * self.std.to(outputs.dtype) + self.mean.to(outputs.dtype)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return means and deviations of the targets."""
+        return {"target_mean": self.mean, "target_std": self.std}
 
 
 def loss_for(data: Data, members: Sequence[Member], training: Training) -> Loss:

@@ -19,6 +19,7 @@ from .fusions import FUSIONS
 from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
+from .published import published_of
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup, Store
@@ -32,9 +33,10 @@ def plan(config: TrainConfig, store: Store) -> Plan:
         TrainError: no clip is usable.
     """
     problems: list[str] = []
+    published_of(config.published)
     heads = choose("head", HEADS, config.heads, problems)
     fusions = choose("fusion", FUSIONS, config.fusion.methods if config.fusion else (), problems)
-    refuse_weighted(config, heads, problems)
+    refuse_weighted(config, [*heads, *fusions], problems)
     corpora, notes = _corpora(config, store, problems)
     for planned in corpora:
         refuse_unsuited(config, planned, [*heads, *fusions], problems)
@@ -45,7 +47,7 @@ def plan(config: TrainConfig, store: Store) -> Plan:
     experiments = tuple(
         experiment(config, training, corpus, inputs, chosen, seed)
         for corpus, (inputs, chosen) in found
-        for seed in (config.seeds if chosen.entry.seeded else config.seeds[:1])
+        for seed in (config.seeds if chosen.learner.seeded else config.seeds[:1])
     )
     if not experiments:
         raise ConfigError(
@@ -104,15 +106,25 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
     if not encoders:
         return None
     labelled = clips_module.labelled(corpus, config.target, config.split.group)
-    fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split)
+    exact = "folds" in config.split.model_fields_set
+    fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
     clips = clips_module.usable(labelled, encoders)
     kept = np.isin(labelled.rows, clips.rows)
     split = splits.finish(clips, fold[kept], n_folds, text, grouped)
-    if clips.split is not None and config.resolved_split.kind != "predefined":
+    if clips.split is not None and config.resolved_split.kind != "predefined" and not config.split.source:
         notes.append("the corpus has a split of its own; `split: {kind: predefined}` uses it")
+    if config.inputs.layer == "best" and config.fusion is not None:
+        notes.append("`layer: best` is for heads and late fusions; other fusions take the last layer")
     facts = tuple(_facts(encoder) for encoder in encoders)
     return CorpusPlan(
-        corpus.name, dict(corpus.attrs), clips, split, config.resolved_split, facts, (*notes, *split.notes)
+        corpus.name,
+        dict(corpus.attrs),
+        clips,
+        split,
+        config.resolved_split,
+        facts,
+        (*notes, *split.notes),
+        dict(zip(labelled.ids.tolist(), fold.tolist(), strict=True)),
     )
 
 
@@ -139,6 +151,7 @@ def _facts(encoder: EncoderGroup) -> EncoderFacts:
         pretraining=tuple(card.get("pretraining") or ()),
         licence=str(card.get("licence") or "unknown"),
         n_layers=encoder.n_layers,
+        layers=encoder.layers,
         dim=encoder.dim,
         has_std=encoder.has_std,
         frame_layers=encoder.frame_layers,

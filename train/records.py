@@ -20,7 +20,9 @@ from .targets import TARGET_METRICS, target_scores
 class FoldResult:
     """What one fold of an experiment gave for the clips `test`, int64 [test].
 
-    `outputs` are probabilities, float32 [test, class], or predicted targets, float32 [test, target].
+    `outputs` are probabilities, float32 [test, class], or predicted targets, float32 [test, target]. `chosen` is JSON: what a
+    search chose on inner folds of its training clips, such as {"c": 0.1}; empty where nothing was searched. `features` is what
+    enters a network's last layer, float16 [test, feature]; None where there is no such thing.
     """
 
     fold: int
@@ -31,6 +33,17 @@ class FoldResult:
     best_epoch: int | None = None
     n_epochs: int | None = None
     layer_weights: tuple[tuple[float, ...], ...] = ()
+    chosen: str = ""
+    features: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network's last layer was given of some clips tested in one fold: clip int64 [point], values [point, feature]."""
+
+    fold: int
+    clip: np.ndarray
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Context:
 
 _COLUMNS = (
     "key, slot, corpus, encoders, input, kind, architecture, label, options, target, training, seed, clips, split, n_used, "
-    "n_total, accuracy, uar, macro_f1, n_parameters, train_s, device, store, versions, code, finished"
+    "n_total, accuracy, uar, macro_f1, n_parameters, train_s, device, store, versions, code, finished, cell"
 )
 INSERT = f"INSERT OR REPLACE INTO experiments ({_COLUMNS}) VALUES ({','.join('?' * (_COLUMNS.count(',') + 1))})"
 
@@ -106,11 +119,12 @@ def values_of(experiment: Experiment, corpus: CorpusPlan, outcome: Outcome, cont
         context.versions,
         CODE_VERSION,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        experiment.cell,
     )
 
 
 FOLD_COLUMNS = (
-    "experiment, fold, n_train, n_inner, n_test, accuracy, uar, macro_f1, best_epoch, n_epochs, layer_weights"
+    "experiment, fold, n_train, n_inner, n_test, accuracy, uar, macro_f1, best_epoch, n_epochs, layer_weights, chosen"
 )
 
 
@@ -118,7 +132,16 @@ def fold_values(number: int | None, fold: FoldResult, corpus: CorpusPlan) -> tup
     """Return the row of `folds` of one fold, in the order of FOLD_COLUMNS."""
     weights = json.dumps(fold.layer_weights) if any(fold.layer_weights) else None
     sizes = (fold.n_train, fold.n_inner, len(fold.test))
-    return (number, fold.fold, *sizes, *_scores(fold, corpus), fold.best_epoch, fold.n_epochs, weights)
+    return (
+        number,
+        fold.fold,
+        *sizes,
+        *_scores(fold, corpus),
+        fold.best_epoch,
+        fold.n_epochs,
+        weights,
+        fold.chosen or None,
+    )
 
 
 def target_values(fold: FoldResult, corpus: CorpusPlan) -> Iterator[tuple[Any, ...]]:

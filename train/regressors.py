@@ -34,8 +34,8 @@ def forest(trees: int, max_depth: int | None, seed: int) -> Any:
     return RandomForestRegressor(trees, max_depth=max_depth, random_state=seed)
 
 
-def fit_targets(build: Callable[[], Any], x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
-    """Fit an estimator a target and return predictions in its units, float32 [test, target].
+def fitted(build: Callable[[], Any], x: np.ndarray, y: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray]:
+    """Fit an estimator a target on standardised targets; return them with the targets' means and deviations, [target].
 
     Args:
         y: float64 [clip, target].
@@ -43,12 +43,10 @@ def fit_targets(build: Callable[[], Any], x: np.ndarray, y: np.ndarray, x_test: 
     mean, std = y.mean(0), y.std(0)
     std = np.where(std > 1e-12, std, 1.0)
     goal = (y - mean) / std
-    said = [_fitted(build(), x, goal[:, target]).predict(x_test) for target in range(y.shape[1])]
-    return np.asarray(np.stack(said, axis=1) * std + mean, dtype=np.float32)
+    return tuple(_fitted(build(), x, goal[:, target]) for target in range(y.shape[1])), mean, std
 
 
 def _fitted(estimator: Any, x: np.ndarray, goal: np.ndarray) -> Any:
     if hasattr(estimator, "steps") and isinstance(estimator[-1], KNeighborsRegressor):
         estimator[-1].n_neighbors = min(estimator[-1].n_neighbors, len(goal))
-    estimator.fit(x, goal)
-    return estimator
+    return estimator.fit(x, goal)

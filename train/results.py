@@ -18,11 +18,23 @@ import numpy as np
 from ..errors import StoreError
 from .grid import CorpusPlan, Experiment
 from .intervals import Predictions
-from .records import FOLD_COLUMNS, INSERT, Context, Outcome, Row, by_metric, fold_values, target_values, values_of
+from .records import (
+    FOLD_COLUMNS,
+    INSERT,
+    Context,
+    Features,
+    Outcome,
+    Row,
+    by_metric,
+    fold_values,
+    target_values,
+    values_of,
+)
 from .scores import METRICS
+from .seeding import draw
 from .targets import TARGET_METRICS, Regressed
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "results.sqlite"
 
 _TABLES = """
@@ -41,14 +53,14 @@ CREATE TABLE IF NOT EXISTS experiments (
   split TEXT NOT NULL REFERENCES splits(id), n_used INTEGER NOT NULL, n_total INTEGER NOT NULL,
   accuracy REAL, uar REAL, macro_f1 REAL,
   n_parameters INTEGER, train_s REAL NOT NULL, device TEXT NOT NULL, store TEXT NOT NULL, versions TEXT NOT NULL,
-  code INTEGER NOT NULL, finished TEXT NOT NULL
+  code INTEGER NOT NULL, finished TEXT NOT NULL, cell TEXT
 );
 CREATE INDEX IF NOT EXISTS experiments_slot ON experiments (slot);
 CREATE TABLE IF NOT EXISTS folds (
   experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE, fold INTEGER NOT NULL,
   n_train INTEGER NOT NULL, n_inner INTEGER NOT NULL, n_test INTEGER NOT NULL,
   accuracy REAL, uar REAL, macro_f1 REAL, best_epoch INTEGER, n_epochs INTEGER,
-  layer_weights TEXT, PRIMARY KEY (experiment, fold)
+  layer_weights TEXT, chosen TEXT, PRIMARY KEY (experiment, fold)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS target_scores (
   experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE, fold INTEGER NOT NULL, target TEXT NOT NULL,
@@ -58,6 +70,10 @@ CREATE TABLE IF NOT EXISTS target_scores (
 CREATE TABLE IF NOT EXISTS predictions (
   experiment INTEGER PRIMARY KEY REFERENCES experiments(id) ON DELETE CASCADE,
   clip BLOB NOT NULL, fold BLOB NOT NULL, probability BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS features (
+  experiment INTEGER PRIMARY KEY REFERENCES experiments(id) ON DELETE CASCADE,
+  fold INTEGER NOT NULL, clip BLOB NOT NULL, n_features INTEGER NOT NULL, value BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS maps (key TEXT PRIMARY KEY, clip BLOB NOT NULL, xy BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -105,7 +121,7 @@ class Results:
             row = self._db.execute(INSERT, values_of(experiment, corpus, outcome, context))
             number = row.lastrowid
             self._db.executemany(
-                f"INSERT INTO folds ({FOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                f"INSERT INTO folds ({FOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [fold_values(number, fold, corpus) for fold in outcome.folds],
             )
             self._db.executemany(
@@ -119,6 +135,31 @@ class Results:
                 "INSERT INTO predictions VALUES (?,?,?,?)",
                 (number, clip.tobytes(), of.tobytes(), outputs.tobytes()),
             )
+            self._save_features(number, corpus, outcome)
+
+    def _save_features(self, number: int | None, corpus: CorpusPlan, outcome: Outcome) -> None:
+        """Keep the features of one fold of the first seed of a cell, at most MAX_POINTS clips: what a map shows."""
+        fold = outcome.folds[0]
+        query = (
+            "SELECT 1 FROM experiments AS a JOIN experiments AS b USING (cell, clips, split, store) "
+            "JOIN features ON features.experiment = b.id WHERE a.id = ?"
+        )
+        if fold.features is None or self._db.execute(query, (number,)).fetchone():
+            return
+        point = draw(corpus.clips.strata[fold.test])
+        values = fold.features[point].astype("<f2")
+        blobs = (fold.test[point].astype("<i4").tobytes(), values.shape[1], values.tobytes())
+        self._db.execute("INSERT INTO features VALUES (?,?,?,?,?)", (number, fold.fold, *blobs))
+
+    def features(self, key: str) -> Features | None:
+        """Return what an experiment's network made of the clips of one fold; None where that was not kept."""
+        query = "SELECT fold, clip, n_features, value FROM features JOIN experiments ON id = experiment WHERE key = ?"
+        row = self._db.execute(query, (key,)).fetchone()
+        if row is None:
+            return None
+        fold, clip, n_features, value = row
+        values = np.frombuffer(value, "<f2").reshape(-1, n_features).astype(np.float32)
+        return Features(fold, np.frombuffer(clip, "<i4").astype(np.int64), values)
 
     def rows(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return finished experiments by key."""
@@ -165,6 +206,11 @@ class Results:
     def layer_weights(self, key: str) -> list[list[list[float]]]:
         """Return the learned layer weights of each fold: one list an encoder, empty where it gives one layer."""
         query = "SELECT layer_weights FROM folds JOIN experiments ON id = experiment WHERE key = ? ORDER BY fold"
+        return [json.loads(text) for (text,) in self._db.execute(query, (key,)) if text]
+
+    def chosen(self, key: str) -> list[dict[str, Any]]:
+        """Return what a search chose in each fold, by option (`layer` among them); nothing where nothing was searched."""
+        query = "SELECT chosen FROM folds JOIN experiments ON id = experiment WHERE key = ? ORDER BY fold"
         return [json.loads(text) for (text,) in self._db.execute(query, (key,)) if text]
 
     def get_map(self, key: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -215,8 +261,10 @@ class Results:
         stored = self.get_meta("schema")
         if stored is None:
             self.put_meta("schema", str(SCHEMA))
-        elif stored == "1":
-            self._migrate_1()
+        elif stored in ("1", "2"):
+            if stored == "1":
+                self._migrate_1()
+            self._migrate_2()
         elif stored != str(SCHEMA):
             raise StoreError(
                 f"results {self.path}: expected schema {SCHEMA}, got {stored}. "
@@ -232,6 +280,13 @@ class Results:
                     self._db.execute(f"ALTER TABLE {table} ADD COLUMN {metric} REAL")
                     self._db.execute(f"UPDATE {table} SET {metric} = old_{metric}")
                     self._db.execute(f"ALTER TABLE {table} DROP COLUMN old_{metric}")
+            self._db.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+
+    def _migrate_2(self) -> None:
+        """Add what schema 3 knows besides: the name of a cell without its seed, and what searches chose."""
+        with self._transaction():
+            self._db.execute("ALTER TABLE folds ADD COLUMN chosen TEXT")
+            self._db.execute("ALTER TABLE experiments ADD COLUMN cell TEXT")
             self._db.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
 
     def _in(self, query: str, values: Iterable[Any], order: str = "") -> Iterator[tuple[Any, ...]]:

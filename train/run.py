@@ -110,7 +110,9 @@ def _train(
     from .execute import jobs, pick_device, run_jobs
 
     context = Context(", ".join(planned.config.target_names), planned.training.model_dump_json(), versions())
-    wanted = jobs(planned.corpora, todo, planned.training, joint=planned.config.joint)
+    wanted = jobs(
+        planned.corpora, todo, planned.training, joint=planned.config.joint, inner_folds=planned.config.inner_folds
+    )
     failed: list[tuple[str, str]] = []
     ended = 0
     tell(0, len(todo), wanted[0].text)

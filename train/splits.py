@@ -11,14 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, TrainError
 from .clips import Clips
 from .config import SplitConfig
 from .seeding import generator
 
 TRAIN_ONLY, DEV, UNUSED = -1, -2, -3
-_ROLES = {"train": TRAIN_ONLY, "training": TRAIN_ONLY, "dev": DEV, "devel": DEV, "development": DEV, "val": DEV}
-_ROLES |= {"valid": DEV, "validation": DEV, "test": 0, "testing": 0, "eval": 0}
+ROLES = {"train": TRAIN_ONLY, "training": TRAIN_ONLY, "dev": DEV, "devel": DEV, "development": DEV, "val": DEV}
+ROLES |= {"valid": DEV, "validation": DEV, "test": 0, "testing": 0, "eval": 0}
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,20 @@ class Split:
         return float(np.mean(shares))
 
 
-def assign(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str, bool]:
+def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np.ndarray, int, str, bool]:
     """Return fold [clip], number of folds, a sentence, and whether groups are kept together.
+
+    Args:
+        exact: refuse fewer groups than folds; otherwise there are as many folds as groups.
 
     Raises:
         ConfigError: too few clips or groups, or no column to split by.
     """
     grouped = clips.group is not None and config.group != "none"
+    if config.source is not None:
+        from .foldfile import folds_from
+
+        return folds_from(clips, config)
     if config.kind == "predefined":
         return (*_predefined(clips, config.tested), False)
     if config.kind == "logo":
@@ -84,6 +91,9 @@ def assign(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str, boo
     rng = generator(config.seed, "split")
     if grouped and clips.group is not None:
         names, group = np.unique(clips.group.astype(str), return_inverse=True)
+        if not exact and 2 <= len(names) < config.folds:
+            few = f"{len(names)} stratified folds, one for each {clips.group_column}: {config.folds} need as many"
+            return deal_groups(clips.strata, group, len(names), rng), len(names), few, True
         if len(names) < config.folds:
             raise ConfigError(
                 f"train.split, corpus {clips.corpus!r}: {config.folds} folds need as many groups, column "
@@ -170,26 +180,58 @@ def count_leaks(fold: np.ndarray, n_folds: int, group: np.ndarray) -> np.ndarray
     return leaked
 
 
-def inner_split(clips: Clips, split: Split, fold: int, *, seed: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+def inner_split(
+    clips: Clips, split: Split, fold: int, *, seed: int, share: float, rows: np.ndarray | None = None, name: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (trained on, watched by early stopping), int64 indices; both come from the training clips of `fold`.
 
     Whole groups where the split keeps groups together. The corpus' own dev clips where it has them. Nothing is watched
     where there is too little to set aside.
+
+    Args:
+        rows: part of the training clips of the fold, where a model is given no more; `name` sets its draw apart.
     """
-    train = split.train(fold)
+    train = split.train(fold) if rows is None else rows
     if len(split.dev):
         return train, split.dev
     n_parts = max(2, round(1 / share))
-    rng = generator(seed, fold, "inner")
+    rng = generator(seed, fold, "inner") if not name else generator(seed, fold, name, "inner")
+    part, n_parts = _parts(clips, split, train, n_parts, rng)
+    return (train, train[:0]) if part is None else _smallest_part(train, part, n_parts, rng)
+
+
+def inner_folds(
+    clips: Clips, split: Split, fold: int, rows: np.ndarray, *, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (trained on, predicted) of each inner fold of `rows`, some training clips of `fold`, int64 each.
+
+    What a search chooses by and what stacking is fitted on: the same for every candidate, head and experiment.
+
+    Raises:
+        TrainError: too few clips.
+    """
+    rng = generator(seed, fold, len(rows), "inner folds")
+    part, n_parts = _parts(clips, split, rows, folds, rng)
+    if part is None:
+        raise TrainError(
+            f"corpus {clips.corpus!r}, fold {fold}: {len(rows)} training clips are too few for {folds} inner folds. "
+            f"Use fewer `inner_folds`, or no search and no stacking."
+        )
+    return [(rows[part != index], rows[part == index]) for index in range(n_parts) if (part == index).any()]
+
+
+def _parts(
+    clips: Clips, split: Split, rows: np.ndarray, n_parts: int, rng: np.random.Generator
+) -> tuple[np.ndarray | None, int]:
+    """Return the part of each of `rows`, whole groups where the split keeps them together, and how many; or too little."""
     if split.grouped and clips.group is not None:
-        names, group = np.unique(clips.group[train].astype(str), return_inverse=True)
+        names, group = np.unique(clips.group[rows].astype(str), return_inverse=True)
         if len(names) >= 2:
             n_parts = min(n_parts, len(names))
-            part = deal_groups(clips.strata[train], group, n_parts, rng)
-            return _smallest_part(train, part, n_parts, rng)
-    if len(train) < 2 * n_parts:
-        return train, train[:0]
-    return _smallest_part(train, deal(clips.strata[train], n_parts, rng), n_parts, rng)
+            return deal_groups(clips.strata[rows], group, n_parts, rng), n_parts
+    if len(rows) < 2 * n_parts:
+        return None, n_parts
+    return deal(clips.strata[rows], n_parts, rng), n_parts
 
 
 def _smallest_part(
@@ -211,8 +253,8 @@ def _predefined(clips: Clips, tested: str) -> tuple[np.ndarray, int, str]:
         )
     values = [str(value).lower() for value in clips.split]
     names = sorted({value for value in values if value})
-    if set(names) <= set(_ROLES):
-        return _roles(clips.corpus, values, tested)
+    if set(names) <= set(ROLES):
+        return roles(clips.corpus, values, tested)
     if len(names) < 2:
         raise ConfigError(
             f"train.split, corpus {clips.corpus!r}: expected at least two folds in its split column, got {names}. "
@@ -226,9 +268,9 @@ def _predefined(clips: Clips, tested: str) -> tuple[np.ndarray, int, str]:
     )
 
 
-def _roles(corpus: str, values: list[str], tested: str) -> tuple[np.ndarray, int, str]:
+def roles(corpus: str, values: list[str], tested: str) -> tuple[np.ndarray, int, str]:
     """Return the fold of clips marked train, dev and test; with `tested` dev, no clip of the test part is used."""
-    fold = np.array([_ROLES.get(value, UNUSED) for value in values], dtype=np.int16)
+    fold = np.array([ROLES.get(value, UNUSED) for value in values], dtype=np.int16)
     names = ", ".join(sorted({value for value in values if value}))
     if tested == "dev":
         fold = np.select([fold == DEV, fold == 0], [0, UNUSED], fold).astype(np.int16)

@@ -85,7 +85,13 @@ def _concordance(y: np.ndarray, said: np.ndarray, weights: np.ndarray) -> np.nda
 def bootstrap_targets(
     runs: Sequence[Regressed], y: np.ndarray, unit: np.ndarray, *, draws: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric's mean over targets, folds and seeds; see `intervals.bootstrap`.
+    """Return the 95 % interval of each metric's mean over targets, folds and seeds; see `draw_targets`."""
+    low, high = np.nanquantile(draw_targets(runs, y, unit, draws=draws), (0.025, 0.975), axis=1)
+    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(TARGET_METRICS)}
+
+
+def draw_targets(runs: Sequence[Regressed], y: np.ndarray, unit: np.ndarray, *, draws: int = 1000) -> np.ndarray:
+    """Return each metric's mean over targets, folds and seeds in every draw, [metric, draw]; see `intervals.draw`.
 
     Args:
         y: float [clip, target].
@@ -98,9 +104,7 @@ def bootstrap_targets(
     for start in range(0, draws, _CHUNK):
         weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))[:, unit].astype(np.float64)
         drawn.append(_mean_of_drawn(np.stack([score for run in runs for score in _parts(run, y, weights)])))
-    values = np.concatenate(drawn, axis=1)
-    low, high = np.nanquantile(values, (0.025, 0.975), axis=1)
-    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(TARGET_METRICS)}
+    return np.concatenate(drawn, axis=1)
 
 
 def _parts(run: Regressed, y: np.ndarray, weights: np.ndarray) -> Iterator[np.ndarray]:

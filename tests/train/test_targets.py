@@ -196,6 +196,8 @@ def test_results_of_schema_1_are_kept(make_store: Make, tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "out" / "results.sqlite", isolation_level=None)
     before = db.execute("SELECT experiment, fold, uar, accuracy FROM folds ORDER BY 1, 2").fetchall()
     db.execute("DROP TABLE target_scores")
+    db.execute("ALTER TABLE folds DROP COLUMN chosen")
+    db.execute("ALTER TABLE experiments DROP COLUMN cell")
     db.execute("PRAGMA writable_schema = 1")
     db.execute("UPDATE sqlite_master SET sql = replace(sql, 'uar REAL', 'uar REAL NOT NULL')")
     db.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
