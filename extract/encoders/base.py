@@ -35,6 +35,7 @@ class Card:
         n_layers: layers emitted, layer 0 (input to the first block) included.
         frame: how sample counts become frame counts.
         normalise: waveform is brought to zero mean and unit variance per clip, over its own samples.
+        normalise_eps: what is added to the variance first; in a quiet recording 1e-5 and 1e-7 are far apart.
         max_window_s: longer clips run in overlapping windows; None where the encoder takes any length.
         pretraining: corpora the weights were trained on, for contamination notes.
         weights: the default origin of the weights: "hub", "random" (made for tests and demos), "none" (nothing learned).
@@ -48,6 +49,7 @@ class Card:
     n_layers: int
     frame: FrameRule
     normalise: bool = False
+    normalise_eps: float = 1e-7
     max_window_s: float | None = 30.0
     licence: str = "unknown"
     citation: str = ""

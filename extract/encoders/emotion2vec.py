@@ -57,6 +57,8 @@ def _entry(
         dim=shape.dim,
         n_layers=1 + shape.n_prenet + shape.n_main,
         frame=FRAME,
+        normalise=True,
+        normalise_eps=1e-5,
         citation="Ma et al., emotion2vec: Self-Supervised Pre-Training for Speech Emotion Representation, "
         "Findings of ACL 2024",
         pretraining=pretraining,

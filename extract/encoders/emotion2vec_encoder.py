@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from ...errors import EncoderError
 from .author_weights import Weighted, load_weights
 from .base import Card, Dtype, Emit, Encoder, Request
 from .emotion2vec import Shape
 from .emotion2vec_model import Emotion2vec
-from .inference import exact_inference
+from .inference import exact_inference, to_precision
 from .requests import refuse_options
 
-EXTRACTOR = "emotion2vec-1"
+EXTRACTOR = "emotion2vec-2"
 """Part of the cache key; raise it when a change here changes numbers."""
 
 WRAPPERS = re.compile(r"^(d2v_model\.|w2v_encoder\.w2v_model\.)")
@@ -66,12 +65,7 @@ def _from_hub(card: Card, revision: str | None, file: str) -> tuple[Path, str]:
 
 
 class Emotion2vecEncoder(Encoder):
-    """Layer 0 is the input to the first block, layer k the output of block k, prenet blocks first.
-
-    The clip is normalised here and not before, because the release adds 1e-5 to the variance where `Card.normalise`
-    means 1e-7: in a quiet recording that is no small difference. Of a clip longer than `max_window_s` each window is
-    normalised by itself.
-    """
+    """Layer 0 is the input to the first block, layer k the output of block k, prenet blocks first."""
 
     def __init__(self, loaded: Weighted[Emotion2vec], *, card: Card, device: str, dtype: Dtype) -> None:
         self.card = card
@@ -79,14 +73,11 @@ class Emotion2vecEncoder(Encoder):
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
-        self.preprocessing = {"extractor": EXTRACTOR, "normalise": "zero mean, unit variance + 1e-5"}
-        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self.preprocessing = {"extractor": EXTRACTOR, "normalise": f"zero mean, unit variance + {card.normalise_eps:g}"}
+        self._model = to_precision(loaded.model, device, dtype)
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch; see `Encoder.encode`."""
         with exact_inference():
-            normalised = torch.zeros_like(waves[:, : max(n_samples)])
-            for i, n in enumerate(n_samples):
-                normalised[i, :n] = F.layer_norm(waves[i, :n], (n,))
             n_frames = [self.card.frame.n_frames(n) for n in n_samples]
-            self._model(normalised.to(getattr(torch, self.dtype)), n_frames, emit)
+            self._model(waves[:, : max(n_samples)].to(getattr(torch, self.dtype)), n_frames, emit)

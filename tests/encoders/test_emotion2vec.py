@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxcache.errors import CheckpointError, ConfigError, EncoderError
+from voxcache.extract.embed import Cutting, embed, prepare
 from voxcache.extract.encoders import emotion2vec_model
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.emotion2vec import BASE, ENTRIES, LARGE, Shape
 from voxcache.extract.encoders.emotion2vec_encoder import Emotion2vecEncoder, load_emotion2vec
 from voxcache.extract.encoders.emotion2vec_model import Emotion2vec, slopes
 from voxcache.extract.encoders.exactness import TOLERANCE, collect, compare, compare_alone
+from voxcache.store.schema import Products
 
 State = Mapping[str, torch.Tensor]
 SMALL = Shape(dim=48, n_heads=12, n_prenet=2, n_main=3, n_channels=32)
@@ -117,7 +120,8 @@ def test_alone_equals_funasr(small: Emotion2vecEncoder, n_samples: int, loudness
     """Every layer of a clip run alone, loud or so quiet that the epsilon matters, is that of funasr's implementation."""
     model = with_weights(funasr_model(shape_of(small)), small._model.state_dict())
     wave = noise(n_samples, loudness=loudness)
-    errors = compare(collect(small, [wave]), [reference_layers(model, wave)])
+    ours = collect(small, [torch.from_numpy(prepare(small, wave.numpy()))])
+    errors = compare(ours, [reference_layers(model, wave)])
     assert len(errors.frames) == small.card.n_layers
     assert errors.worst <= TOLERANCE
 
@@ -130,7 +134,19 @@ def test_full_size_equals_funasr(name: str, shape: Shape) -> None:
     assert isinstance(encoder, Emotion2vecEncoder)
     model = with_weights(funasr_model(shape), encoder._model.state_dict())
     wave = noise(24_000)
-    assert compare(collect(encoder, [wave]), [reference_layers(model, wave)]).worst <= TOLERANCE
+    ours = collect(encoder, [torch.from_numpy(prepare(encoder, wave.numpy()))])
+    assert compare(ours, [reference_layers(model, wave)]).worst <= TOLERANCE
+
+
+def test_a_long_clip_is_standardised_whole(small: Emotion2vecEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip that runs in windows is standardised over all its samples first, as the release does it."""
+    wave = torch.cat([noise(33_000, loudness=1e-3), noise(33_000, seed=1, loudness=0.5)])
+    cutting = Cutting(max_s=1.0, overlap_s=0.2, budget_samples=10**6)
+    ours = embed(small, [wave.numpy()], cutting=cutting, products=Products()).pooled
+    whole = torch.nn.functional.layer_norm(wave, wave.shape).numpy()
+    monkeypatch.setattr(small, "card", replace(small.card, normalise=False))
+    expected = embed(small, [whole], cutting=cutting, products=Products()).pooled
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
