@@ -10,7 +10,7 @@ import torch
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
-from .inference import exact_inference
+from .inference import exact_inference, to_precision
 
 EXTRACTOR = "generic-1"
 
@@ -48,7 +48,7 @@ class GenericEncoder(Encoder):
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
         self._extractor = extractor
-        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self._model = to_precision(loaded.model, device, dtype)
         self.preprocessing = {"extractor": EXTRACTOR, "features": type(extractor).__name__}
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:

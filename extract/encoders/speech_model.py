@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 from .base import Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
-from .inference import exact_inference
+from .inference import exact_inference, to_precision
 from .listening import Listener
 from .speech_padding import Padding, make_exact
 from .wavlm_attention import fuse_attention
@@ -41,7 +43,8 @@ class SpeechEncoder(Encoder):
         self.weights_origin = loaded.origin
         self.preprocessing = {"extractor": EXTRACTOR, "normalise": self.card.normalise}
         self._padding = Padding(card.frame)
-        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        _settle_weight_norm(loaded.model)
+        self._model = to_precision(loaded.model, device, dtype)
         make_exact(self._model, self._padding)
         if card.family == "wavlm":
             fuse_attention(self._model)
@@ -52,3 +55,30 @@ class SpeechEncoder(Encoder):
         waves = waves[:, : max(n_samples)].to(getattr(torch, self.dtype))
         with exact_inference(), self._listener.to(emit), self._padding.of(waves, n_samples) as mask:
             emit(self.card.n_layers - 1, self._model(waves, attention_mask=mask).last_hidden_state)
+
+
+def _settle_weight_norm(model: nn.Module) -> None:
+    """Compute weight-normalised weights once, not in every forward pass: they are frozen (1 % of wav2vec 2.0's pass).
+
+    `remove_parametrizations` would also change the model's copies, which share the class that torch made for it.
+    """
+    for name, module in list(model.named_modules()):
+        if parametrize.is_parametrized(module, "weight") and isinstance(module, nn.Conv1d):
+            model.set_submodule(name, _plain(module))
+
+
+def _plain(conv: nn.Conv1d) -> nn.Conv1d:
+    with torch.device("meta"):
+        plain = nn.Conv1d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size[0],
+            stride=conv.stride[0],
+            padding=conv.padding if isinstance(conv.padding, str) else conv.padding[0],
+            dilation=conv.dilation[0],
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+    plain.weight = nn.Parameter(conv.weight.detach(), requires_grad=False)
+    plain.bias = conv.bias
+    return plain

@@ -10,7 +10,7 @@ import torch
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Dtype, Emit, Encoder, Request
 from .checkpoints import Loaded, load_transformers
-from .inference import exact_inference
+from .inference import exact_inference, to_precision
 from .listening import Listener
 
 EXTRACTOR = "whisper-1"
@@ -40,7 +40,7 @@ class WhisperEncoder(Encoder):
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
-        self._model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+        self._model = to_precision(loaded.model, device, dtype)
         n_mels = int(self._model.num_mel_bins)
         self.preprocessing = {"extractor": EXTRACTOR, "window_s": 30, "n_fft": N_FFT, "hop": HOP, "n_mels": n_mels}
         self._filters = mel_filters(n_mels).to(device)  # [mel, frequency]
