@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from .allocator import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,23 @@ class Device:
     """What encoders' weights may take together: half of the memory, the rest is for activations and audio."""
 
     @property
-    def decode_workers(self) -> int:
-        """Threads that read audio ahead of the encoders."""
-        return min(8, os.cpu_count() or 1)
+    def kind(self) -> str:
+        """What batch budgets are remembered under: "cpu", or a GPU's model, because another one has other best sizes."""
+        return "cpu" if self.name == "cpu" else f"cuda {self.words.partition('(')[2].rstrip(')')}"
 
     def describe(self) -> str:
         """Return the device in words."""
         return self.words
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use; a batch system often grants fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode_threads(n_processes: int = 1) -> int:
+    """Return how many threads read audio ahead of the encoders, beside as many other processes."""
+    return max(1, min(8, usable_cores() // n_processes))
 
 
 def choose_device(wanted: str) -> Device:
@@ -38,6 +49,7 @@ def choose_device(wanted: str) -> Device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cpu":
+        keep_freed_memory()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory // 2)
     if not wanted.startswith("cuda"):

@@ -55,7 +55,8 @@ def cached_commit(repository: str, revision: str | None) -> str | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    for file in ("config.json", "model.safetensors", "pytorch_model.bin"):
+    authors = ("model.pt", f"{repository.rpartition('/')[2]}.pt")
+    for file in ("config.json", "model.safetensors", "pytorch_model.bin", *authors):
         try:
             path = try_to_load_from_cache(repository, file, revision=revision)
         except ValueError:
