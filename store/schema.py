@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +32,8 @@ UNFINISHED = "unfinished"
 MISSING, OK, FAILED, STALE = 0, 1, 2, 3
 STATUS_NAMES = ("missing", "ok", "failed", "stale")
 
-COLUMN_ROWS = 16_384
+MIN_COLUMN_ROWS, MAX_COLUMN_ROWS = 1024, 16_384
+"""Rows of a chunk of a column: few for a small corpus, so that it stays small; many for a large one, to keep objects few."""
 FRAMES_CHUNK = 256
 FRAMES_SHARD = 16_384
 
@@ -41,11 +43,21 @@ FrameDtype = Literal["float16", "float32"]
 
 CORPUS_ARRAYS = ("clip", "sha256", "n_samples")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+RESERVED = frozenset({"zarr.json", "c", "manifest"})
+"""Names with a meaning in every folder of a store, or at its root in a pack."""
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+MAX_ID = 1000
+"""Characters of a clip id; the longest path of most systems is 4096 bytes."""
 
 
 def default_unit_rows(n_clips: int) -> int:
     """Return clips a unit: few for small corpora, so that little is lost; many for large ones, so that objects stay few."""
     return 128 if n_clips <= 8192 else 1024
+
+
+def column_rows(n_clips: int) -> int:
+    """Return rows of a chunk of a column that is made for `n_clips`: the next power of two, within bounds."""
+    return min(max(1 << max(n_clips - 1, 0).bit_length(), MIN_COLUMN_ROWS), MAX_COLUMN_ROWS)
 
 
 def n_units(n_clips: int, unit_rows: int) -> int:
@@ -65,12 +77,43 @@ def node_name(kind: str, name: str) -> str:
         ConfigError: what is left could leave the store or clash on another file system.
     """
     safe = unicodedata.normalize("NFC", name).replace("/", "--").replace(" ", "_")
-    if not _NAME.fullmatch(safe) or ".." in safe:
+    if not is_name(safe) or safe.casefold() in RESERVED:
+        shown = repr(name) if len(name) < 60 else f"{name[:50]!r}… of {len(name)} characters"
         raise ConfigError(
-            f"{kind} name {name!r}: expected up to 100 letters, digits, '_', '.', '+', '-', starting with a letter or "
-            f"digit. Rename it."
+            f"{kind} name {shown}: expected up to 100 letters, digits, '_', '.', '+', '-', starting with a letter or "
+            f"digit, and no name that a system or the store keeps for itself. Rename it."
         )
     return safe
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text may name a folder of a store, on every system: Windows knows no `con.txt` and no `x.`."""
+    device = text.partition(".")[0].casefold() in _DEVICES
+    return bool(_NAME.fullmatch(text)) and ".." not in text and not text.endswith(".") and not device
+
+
+def require_distinct(kind: str, name: str, others: Iterable[str]) -> None:
+    """Raise `ConfigError` where another name differs only in case: many file systems take both for one."""
+    same = sorted(other for other in others if other != name and other.casefold() == name.casefold())
+    if same:
+        raise ConfigError(
+            f"{kind} name {name!r}: {same[0]!r} is there already, and many file systems take both for one. Rename it."
+        )
+
+
+def require_ids(corpus: str, ids: Sequence[str]) -> None:
+    """Raise `ConfigError` with what is wrong with clip ids. They are data, never paths; slashes are fine in them."""
+    problems = [
+        f"corpus {corpus}, clip {number}: expected an id of 1 to {MAX_ID} printable characters, got {clip[:50]!r}. Rename it."
+        for number, clip in enumerate(ids, 1)
+        if not 0 < len(clip) <= MAX_ID or any(unicodedata.category(c) in {"Cc", "Cs"} for c in clip)
+    ]
+    if len(set(ids)) < len(ids):
+        twice = next(clip for clip, count in Counter(ids).items() if count > 1)
+        problems.append(f"corpus {corpus}: expected each clip id once, got {twice!r} more than once. Rename one.")
+    if problems:
+        more = [f"... and {len(problems) - 50} more problems."] if len(problems) > 50 else []
+        raise ConfigError([*problems[:50], *more])
 
 
 @dataclass(frozen=True)
