@@ -126,6 +126,12 @@ def write(path: Path, made: MadeCorpus) -> Store:
     return open_store(path)
 
 
+@pytest.fixture(autouse=True)
+def _no_umap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports map with t-SNE alone, whatever is installed: UMAP compiles itself for many seconds."""
+    monkeypatch.setattr("voxcache.train.maps.find_spec", lambda name: None)
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> Callable[..., Store]:
     """Return a function that writes corpora, given as MadeCorpus or its fields, into one store and opens it."""

@@ -219,7 +219,8 @@ def test_embeddings_that_know_the_speaker_alone_fool_random_folds_only(make_stor
     assert uar["auto"] < 0.5
     assert uar["none"] > 0.9
     report = (tmp_path / "none" / "report.html").read_text()
-    assert "LEAK: 240 of 240 tested clips have a clip of the same speaker among those trained on" in report
+    assert "LEAK: 240 of 240 tested clips (100 %) have a clip of the same speaker among those trained on" in report
+    assert "Do not believe these scores for new speakers" in report
 
 
 class _Page(HTMLParser):
@@ -254,14 +255,15 @@ def test_the_report_says_all_a_reader_must_know(make_store: Make, tmp_path: Path
         "59 of 60 clips used (1 alpha: extraction failed: made to fail)",
         "5 stratified folds, no speaker in two of them (10 groups)",
         "<b>Random weights:</b> beta-random was never trained",
-        "<b>Contamination:</b> alpha was pre-trained on this corpus (AudioSet, Made)",
+        "<b>Contamination:</b> alpha was pre-trained on this corpus (Made; in all: AudioSet, Made)",
         "Always saying the most frequent class",
         "Confusion: ",
-        'aria-label="made, alpha, layer 2"',
+        'aria-label="made, alpha, layer 2, t-SNE, coloured by class"',
+        'aria-label="made, alpha, layer 2, t-SNE, coloured by speaker"',
         "prefers-color-scheme: dark",
     ):
         assert text in html, text
-    assert html.count("<circle") > 2 * 59
+    assert html.count("h0") > 2 * 2 * 59  # two encoders, coloured by class and by speaker
     markdown = (tmp_path / "out" / "report.md").read_text()
     assert "**59 of 60 clips used (1 alpha: extraction failed: made to fail).**" in markdown
 

@@ -1,0 +1,238 @@
+"""The figures of one corpus: maps, score by layer, learned layer weights, true against predicted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import svg
+from ..grid import CorpusPlan, Experiment, Plan
+from ..inputs import Input, load
+from ..maps import NAMES, Method, key_of_learned, key_of_raw, methods, put
+from ..results import Results
+from ..scores import METRIC_NAMES, METRICS
+from ..seeding import MAX_POINTS, draw
+from ..tables import by_target
+from .reported import Reported
+
+if TYPE_CHECKING:
+    from ...store import Store
+
+Tell = Callable[[str], None]
+_NAMED_SPEAKERS = svg.HUES
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG with what stands under it."""
+
+    svg: str
+    caption: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures under one heading, with a legend (HTML) and a sentence."""
+
+    title: str
+    figures: tuple[Figure, ...]
+    legend: str = ""
+    text: str = ""
+
+
+def panels(
+    plan: Plan, corpus: CorpusPlan, items: Sequence[Reported], store: Store, results: Results, tell: Tell
+) -> list[Panel]:
+    """Return every panel that a corpus has something for."""
+    experiments = [e for e in plan.experiments if e.corpus == corpus.name]
+    found = [*_by_layer(corpus, items, experiments), *_layer_weights(corpus, items, experiments, results)]
+    if corpus.clips.targets:
+        return [*found, *_against(corpus, items)]
+    return [*found, *_raw_maps(corpus, experiments, store, results, tell), *_learned_maps(corpus, items, results, tell)]
+
+
+def _by_layer(corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequence[Experiment]) -> Iterator[Panel]:
+    """Yield a panel a head: the main score over layers, a line an encoder, where three layers or more were tried."""
+    layer_of = {e.key: e.inputs[0].layer for e in experiments if len(e.inputs) == 1 and e.inputs[0].layer >= 0}
+    metric = corpus.clips.main_metric
+    scale = 100 if metric in METRICS else 1
+    for head in dict.fromkeys(item.column for item in items if item.table.kind == "head"):
+        by_encoder: dict[str, list[tuple[int, Reported]]] = {}
+        for item in items:
+            if item.column == head and item.table.kind == "head" and item.cell.keys[0] in layer_of:
+                by_encoder.setdefault(item.row[0], []).append((layer_of[item.cell.keys[0]], item))
+        lines = [_line(name, found, metric, scale) for name, found in by_encoder.items() if len(found) >= 3]
+        if lines:
+            name = METRIC_NAMES[metric] + (" in %" if scale == 100 else "")
+            title = f"{corpus.name}, {head}: {name} by layer"
+            figure = svg.lines(lines, title=title, x_name="layer", y_name=name)
+            small = "upright lines: 95 % intervals; layer 0 is the input to the first block"
+            yield Panel(
+                f"Score by layer: {head}", (Figure(figure, "", small),), svg.legend([line.name for line in lines])
+            )
+
+
+def _line(name: str, found: Sequence[tuple[int, Reported]], metric: str, scale: int) -> svg.Line:
+    points = sorted(found, key=lambda pair: pair[0])
+    intervals = [item.intervals[metric] for _, item in points]
+    return svg.Line(
+        name,
+        [layer for layer, _ in points],
+        [scale * item.cell.scores[metric].mean for _, item in points],
+        [scale * low for low, _ in intervals],
+        [scale * high for _, high in intervals],
+    )
+
+
+def _layer_weights(
+    corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequence[Experiment], results: Results
+) -> Iterator[Panel]:
+    inputs = {e.key: e.inputs for e in experiments}
+    layers = {facts.name: facts.layers for facts in corpus.encoders}
+    figures = []
+    for item in items:
+        runs = [weights for key in item.cell.keys for weights in results.layer_weights(key)]
+        for index, wanted in enumerate(inputs[item.cell.keys[0]]):
+            given = [np.array(weights[index]) for weights in runs if index < len(weights) and weights[index]]
+            if given:
+                table = np.stack(given)  # [seed x fold, layer]
+                text = f"{item.text}: {wanted.encoder}" if len(inputs[item.cell.keys[0]]) > 1 else item.text
+                figures.append(_weights_figure(table, text, layers[wanted.encoder]))
+    if figures:
+        text = "Softmax weights over layers, mean over folds and seeds; thin lines from the least to the most."
+        yield Panel("Learned layer weights", tuple(figures), text=text)
+
+
+def _weights_figure(table: np.ndarray, text: str, layers: Sequence[int]) -> Figure:
+    mean = table.mean(0)
+    figure = svg.columns(mean, table.min(0), table.max(0), title=f"Layer weights of {text}", x_name="layer")
+    return Figure(figure, text, f"most: layer {layers[int(mean.argmax())]} ({100 * mean.max():.1f} %)")
+
+
+def _against(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Panel]:
+    """Yield true against predicted of the best cell, a small figure a target (EmotionShare, figure 2)."""
+    if not items:
+        return
+    best = max(items, key=lambda item: item.cell.scores["spearman"].mean)
+    scores = by_target(best.cell, "spearman")
+    tested = np.flatnonzero(~np.isnan(best.outputs[:, 0]))
+    shown = tested[draw(np.zeros(len(tested), dtype=np.int64))]
+    figures = []
+    for index, name in enumerate(corpus.clips.targets):
+        caption = f"{name}: ρ = {scores[name].mean:.3f}"
+        title = f"{corpus.name}, {best.text}, {caption}, true against predicted"
+        figures.append(
+            Figure(svg.against(corpus.clips.y[shown, index], best.outputs[shown, index], title=title), caption)
+        )
+    text = (
+        f"{best.text} ({best.row[1]}), the highest mean Spearman; each of {len(shown)} tested clips once, predictions averaged "
+        f"over seeds; ρ is the mean over folds and seeds; the dashed line is where both are the same."
+    )
+    yield Panel("True against predicted", tuple(figures), text=text)
+
+
+def _raw_maps(
+    corpus: CorpusPlan, experiments: Sequence[Experiment], store: Store, results: Results, tell: Tell
+) -> Iterator[Panel]:
+    made: list[tuple[str, np.ndarray, np.ndarray]] = []
+    for method in methods():
+        for facts in corpus.encoders:
+            layer = _mapped_layer(corpus, facts.name, experiments)
+            tell(f"{corpus.name}: {NAMES[method]} of {facts.name}")
+            found = _raw_map(corpus, facts.name, layer, method, store, results)
+            if found is not None:
+                made.append((f"{facts.name}, layer {layer}, {NAMES[method]}", *found))
+    names = " and ".join(NAMES[method] for method in methods())
+    yield from _coloured(corpus, made, f"Raw embeddings ({names})", "")
+
+
+def _mapped_layer(corpus: CorpusPlan, encoder: str, experiments: Sequence[Experiment]) -> int:
+    """Return the layer in use; the last where several are, or weights over all."""
+    used = {item.layer for e in experiments for item in e.inputs if item.encoder == encoder}
+    return used.pop() if len(used) == 1 and min(used) >= 0 else corpus.facts(encoder).layers[-1]
+
+
+def _raw_map(
+    corpus: CorpusPlan, encoder: str, layer: int, method: Method, store: Store, results: Results
+) -> tuple[np.ndarray, np.ndarray] | None:
+    key = key_of_raw(corpus, encoder, layer, method)
+    found = results.get_map(key)
+    if found is None and len(corpus.clips) >= 5:
+        clip = draw(corpus.clips.strata)
+        x = load(store.corpus(corpus.name), Input(encoder, layer, "mean"), corpus.clips.rows)
+        put(key, x[clip], clip, method, results)
+        found = results.get_map(key)
+    return found
+
+
+def _learned_maps(corpus: CorpusPlan, items: Sequence[Reported], results: Results, tell: Tell) -> Iterator[Panel]:
+    """Yield a map of what the best network of each kind makes of the test clips of one fold, before its last layer."""
+    made, metric = [], corpus.clips.main_metric
+    for kind in ("head", "fusion"):
+        of_kind = sorted(
+            (item for item in items if item.table.kind == kind), key=lambda item: -item.cell.scores[metric].mean
+        )
+        for item in of_kind:
+            kept = next((key for key in item.cell.keys if results.features(key) is not None), None)
+            features = None if kept is None else results.features(kept)
+            if kept is None or features is None or len(features.clip) < 5:
+                continue
+            for method in methods():
+                key = key_of_learned(kept, method)
+                if results.get_map(key) is None:
+                    tell(f"{corpus.name}: {NAMES[method]} of what {item.text} learned")
+                    put(key, features.values, features.clip, method, results)
+                found = results.get_map(key)
+                if found is not None:
+                    name = f"{item.text}, {features.values.shape[1]} features, fold {features.fold}, {NAMES[method]}"
+                    made.append((name, *found))
+            break
+    text = (
+        "What enters the last layer of the best head and the best fusion that keep it, for the clips of one fold that the "
+        "network was not trained on (first seed)."
+    )
+    yield from _coloured(corpus, made, "Learned embeddings of tested clips", text)
+
+
+def _coloured(
+    corpus: CorpusPlan, made: Sequence[tuple[str, np.ndarray, np.ndarray]], title: str, text: str
+) -> Iterator[Panel]:
+    if not made:
+        return
+    clips = corpus.clips
+    yield Panel(
+        f"{title}, coloured by class",
+        tuple(_map(corpus, name, clip, xy, clips.y[clip], clips.classes, "class") for name, clip, xy in made),
+        svg.legend(clips.classes),
+        text,
+    )
+    if clips.group is None:
+        return
+    named, number, rest = _speakers(clips.group.astype(str))
+    yield Panel(
+        f"{title}, coloured by {clips.group_column}",
+        tuple(_map(corpus, name, clip, xy, number[clip], named, str(clips.group_column)) for name, clip, xy in made),
+        svg.legend(named, f"{rest} others" if rest else ""),
+        f"Where a {clips.group_column}'s clips lie together, the embedding tells who is heard.",
+    )
+
+
+def _speakers(group: np.ndarray) -> tuple[list[str], np.ndarray, int]:
+    """Return the groups with most clips, the number of each clip's among them or -1, and how many others there are."""
+    counts = Counter(group.tolist())
+    named = [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED_SPEAKERS]]
+    place = {name: index for index, name in enumerate(named)}
+    return named, np.array([place.get(name, -1) for name in group.tolist()]), len(counts) - len(named)
+
+
+def _map(
+    corpus: CorpusPlan, name: str, clip: np.ndarray, xy: np.ndarray, y: np.ndarray, classes: Sequence[str], what: str
+) -> Figure:
+    figure = svg.scatter(xy, y, classes, title=f"{corpus.name}, {name}, coloured by {what}")
+    some = f", drawn from {len(corpus.clips)}" if len(clip) == MAX_POINTS else ""
+    return Figure(figure, name, f"{len(clip)} clips{some}")
