@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .architecture import Rngs
+from .conv import TwoConvolutions
+from .conv_native import NativeConvolutions, kernel
 
 DROPOUT_STEPS = 256
 
@@ -37,19 +39,17 @@ class GradBuffer:
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
-        self.fresh = True
+        self.kept: Tensor | None = None
 
     def add(self, x: Tensor, dy: Tensor) -> None:
         """Write x^T dy into the weight's `grad`, or add it where this step has written already."""
-        if self.weight.grad is None or self.weight.grad.shape != self.weight.shape:
-            self.weight.grad = torch.empty_like(self.weight)
-            self.fresh = True
-        grad = self.weight.grad
-        if self.fresh:
-            torch.bmm(x.transpose(1, 2), dy, out=grad)
-        else:
-            grad.baddbmm_(x.transpose(1, 2), dy)
-        self.fresh = False
+        if self.weight.grad is not None:
+            self.weight.grad.baddbmm_(x.transpose(1, 2), dy)
+            return
+        if self.kept is None or self.kept.shape != self.weight.shape:
+            self.kept = torch.empty_like(self.weight)
+        torch.bmm(x.transpose(1, 2), dy, out=self.kept)
+        self.weight.grad = self.kept
 
 
 class _Affine(torch.autograd.Function):
@@ -176,6 +176,17 @@ class ConvFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is left of each quarter of the vector."""
+        if x.device.type == "cpu":
+            layers = (self.first.dense, self.second.dense)
+            weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+            found = kernel()
+            way = NativeConvolutions if found is not None and found.fits(x, weights) else TwoConvolutions
+            out: Tensor = way.apply(x, torch.is_grad_enabled(), *weights)  # type: ignore[no-untyped-call]
+            return out
+        return self.layer_by_layer(x)
+
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """Return the same, each layer over all models and clips at once: what a GPU wants, and slower on a CPU."""
         x = F.relu(max_pool2(self.first(x.unsqueeze(-1))))
         return F.relu(max_pool2(self.second(x)))
 

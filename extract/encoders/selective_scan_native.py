@@ -1,18 +1,8 @@
-"""Builds selective_scan.c with the machine's C compiler, once a process, and runs it on torch tensors.
-
-Optional: without a compiler the scan runs in torch. The library is built anew in every process (0.2 s) because code for
-this processor must not meet another one through a shared home folder. Its threads are those of OpenMP that torch's own
-operations run on: both ask for libgomp.so.1 and get the one that is loaded.
-"""
+"""Runs selective_scan.c on torch tensors, built once a process by the machine's C compiler; without one the scan runs in torch."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...native import library
+
 if TYPE_CHECKING:
     from .selective_scan import Scan
 
 SOURCE = Path(__file__).with_name("selective_scan.c")
-FLAGS = ("-O3", "-march=native", "-fPIC", "-shared")
-THREADS = (("-fopenmp",), ())
-"""Tried in turn: without OpenMP the kernel runs on one thread."""
 BLOCK = 96
 MAX_STATE = 64
 """Both as in selective_scan.c."""
-BUILD_LIMIT_S = 60
 
 
 @dataclass(frozen=True)
@@ -47,22 +35,10 @@ class NativeKernel:
 @cache
 def native_kernel() -> NativeKernel | None:
     """Compile and load the kernel; None where there is no compiler, or it fails."""
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
+    built = library(SOURCE)
+    if built is None:
         return None
-    return next((kernel for threads in THREADS if (kernel := _build([compiler, *FLAGS, *threads]))), None)
-
-
-def _build(command: Sequence[str]) -> NativeKernel | None:
-    with tempfile.TemporaryDirectory(prefix="voxcache-", ignore_cleanup_errors=True) as folder:
-        library = Path(folder, "selective_scan.so")
-        try:
-            subprocess.run(
-                [*command, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=BUILD_LIMIT_S
-            )
-            call = ctypes.CDLL(str(library)).selective_scan
-        except (OSError, subprocess.SubprocessError):
-            return None
+    call = built.selective_scan
     call.argtypes = [ctypes.c_void_p] * 8 + [ctypes.c_int64] * 6 + [ctypes.c_int]
     call.restype = None
     return NativeKernel(call)
