@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .predict import load_head
     from .store import Store, open_store
 
-__all__ = ["Store", "__version__", "open_store"]
+__all__ = ["Store", "__version__", "load_head", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that `import voxcache` costs nothing."""
+    if name == "load_head":
+        from .predict import load_head
+
+        return load_head
     if name in {"Store", "open_store"}:
         from . import store
 

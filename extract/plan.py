@@ -110,7 +110,7 @@ def plan_encoders(pipeline: Pipeline) -> list[EncoderPlan]:
     problems: list[str] = []
     for i, config in enumerate(pipeline.encoders):
         try:
-            plans.append(_plan_encoder(config))
+            plans.append(plan_encoder(config))
             plans[-1].products(pipeline.extract)
         except ConfigError as error:
             problems += [f"$.encoders[{i}]: {problem}" for problem in error.problems]
@@ -126,7 +126,8 @@ def plan_encoders(pipeline: Pipeline) -> list[EncoderPlan]:
     return plans
 
 
-def _plan_encoder(config: EncoderConfig) -> EncoderPlan:
+def plan_encoder(config: EncoderConfig) -> EncoderPlan:
+    """Resolve one encoder. Raises `ConfigError` with what is wrong with it."""
     card, entry = resolve(config.request())
     random = (config.weights or card.weights) == "random"
     plain = config.name + ("-random" if random and not config.name.endswith("-random") else "")
