@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
+import struct
 import zipfile
 from pathlib import Path
 
 import zarr
-from zarr.storage import ZipStore
 
 from ..errors import SchemaError
+from . import guard
+from .zipped import ZippedStore
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """One date for every entry: the same store gives the same bytes, and nobody learns when it was made."""
@@ -18,6 +21,11 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def is_archive(path: str | Path) -> bool:
     """Return whether a path means one .zip rather than a folder."""
     return Path(path).suffix.lower() == ".zip"
+
+
+def is_one_file(path: str | Path) -> bool:
+    """Return whether a path means a store in one file, which is read and not added to."""
+    return Path(path).suffix.lower() in {".zip", ".h5"}
 
 
 def write_archive(folder: Path, path: Path) -> None:
@@ -44,6 +52,7 @@ def archive_root(path: str | Path) -> zarr.Group:
 
     Raises:
         SchemaError: not a zip, entries that are compressed (they could swell to any size) or lie outside, no Zarr group.
+        IntegrityError: entries twice, over one another or beyond the end, or documents that no store has.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,10 +60,15 @@ def archive_root(path: str | Path) -> zarr.Group:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-        problem = next((text for text in map(_problem, entries) if text), None)
+        problem = next((text for text in map(entry_problem, entries) if text), None)
         if problem is None:
-            return zarr.open_group(ZipStore(path, mode="r", read_only=True), mode="r")
-    except (zipfile.BadZipFile, FileNotFoundError, ValueError, KeyError, NotImplementedError) as error:
+            guard.entries(
+                [(entry.filename, entry.header_offset, entry.file_size) for entry in entries],
+                path.stat().st_size,
+                f"store {path}",
+            )
+            return zarr.open_group(ZippedStore(path, entries), mode="r", zarr_format=3)
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, NotImplementedError, EOFError, struct.error) as error:
         raise SchemaError(
             f"store {path}: expected a .zip with a Zarr group at its top, got something else ({error}). Ask for it again, "
             f"made with `voxcache store pack`."
@@ -62,8 +76,11 @@ def archive_root(path: str | Path) -> zarr.Group:
     raise SchemaError(f"store {path}: {problem} Unzip it only if you trust it; a packed store has no such entry.")
 
 
-def _problem(entry: zipfile.ZipInfo) -> str | None:
+def entry_problem(entry: zipfile.ZipInfo) -> str | None:
+    """Return what is wrong with an entry of a .zip, None for one as `write_archive` makes it."""
     name = entry.filename
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return f"entry {name[:80]!r} is a link."
     if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
         return f"entry {name[:80]!r} lies outside of it."
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import google_crc32c
+from crc32c import crc32c
 
 from ..errors import ConfigError
 from ..folders import cache_dir
@@ -111,4 +111,4 @@ class Cache:
 
 
 def _crc(data: bytes) -> bytes:
-    return int(google_crc32c.value(data)).to_bytes(4, "little")
+    return int(crc32c(data)).to_bytes(4, "little")

@@ -1,149 +1,211 @@
-"""Reading shards of a local store straight from their files: several times faster than through the chunk machinery.
+"""Reading shards of a store on this machine straight from their files: several times faster than through the chunk machinery.
 
 A shard is its chunks, each followed by a CRC-32C, in any order, then an index of (offset, size) pairs and the index's own
-CRC-32C (the `sharding_indexed` codec of Zarr v3). Chunks here are raw little-endian values, so a chunk is read in place.
-Every chunk's checksum is compared the first time a process reads from it. Anything unusual (another codec, another
-kind of store) is left to zarr: `open_shards` returns None.
+CRC-32C (the `sharding_indexed` codec of Zarr v3). Chunks here are raw little-endian values, so they are read in place: into the
+rows of one result, and their checksums are computed while they are in the processor's cache. Anything unusual (another codec,
+another kind of store) is left to zarr: `open_shards` returns None.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import struct
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.storage import LocalStore
 
 from ..errors import IntegrityError
+from . import guard
+from .mapped import Mapped
+from .remote import RemoteStore
+from .remote_shards import RemoteShards
+from .remote_zip import RemoteZip
+from .shard_index import damaged, read_index
+from .zipped import Stretch, ZippedStore
 
-EMPTY = 2**64 - 1
 READERS = min(4, os.cpu_count() or 1)
+BLOCK_BYTES = 1 << 22
+"""Read and checked at a time: stays in the processor's cache between the two, and is large beside a hand-over of threads."""
 
 
-def open_shards(array: Any) -> Shards | None:
-    """Return a direct reader of a sharded, uncompressed array in a local store, or None."""
-    codecs = array.metadata.codecs
+def open_shards(array: Any) -> Shards | RemoteShards | None:
+    """Return a direct reader of a sharded, uncompressed array in a folder, a .zip or at a URL, or None."""
     store = array.store_path.store
-    if sys.byteorder != "little" or not hasattr(os, "preadv") or not isinstance(store, LocalStore) or len(codecs) != 1:
+    find = _finder(store)
+    remote = isinstance(store, RemoteStore | RemoteZip)
+    codecs = array.metadata.codecs
+    if (find is None and not remote) or sys.byteorder != "little" or len(codecs) != 1 or not _plain(codecs[0]):
         return None
-    sharding = codecs[0]
-    if not isinstance(sharding, ShardingCodec) or sharding.index_location.value != "end":
+    shards, chunks, shape = array.shards, array.chunks, array.shape
+    one_layer = len(shape) == 3 and chunks[0] == shards[0] and chunks[1] == 1 and shards[1] >= shape[1]
+    if chunks[-1] != shape[-1] or not (one_layer or len(shape) == 2):
         return None
-    if [type(codec) for codec in sharding.codecs] != [BytesCodec, Crc32cCodec]:
+    return RemoteShards(array) if find is None else Shards(array, find)
+
+
+def _plain(codec: Any) -> bool:
+    return (
+        isinstance(codec, ShardingCodec)
+        and codec.index_location.value == "end"
+        and [type(inner) for inner in codec.codecs] == [BytesCodec, Crc32cCodec]
+        and [type(inner) for inner in codec.index_codecs] == [BytesCodec, Crc32cCodec]
+    )
+
+
+def _finder(store: Any) -> Callable[[str], Stretch | None] | None:
+    """Return what tells where an object lies, None for stores that are not on this machine."""
+    if isinstance(store, ZippedStore):
+        return store.stretch
+    if not isinstance(store, LocalStore):
         return None
-    if [type(codec) for codec in sharding.index_codecs] != [BytesCodec, Crc32cCodec]:
-        return None
-    return Shards(array, store.root / array.store_path.path)
+
+    def find(key: str) -> Stretch | None:
+        path = Path(store.root, key)
+        guard.own_file(store.root, path)
+        try:
+            return Stretch(path, 0, path.stat().st_size)
+        except FileNotFoundError:
+            return None
+
+    return find
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one shard: `inside` it, ascending, and their `place` in the result. `whole` where it is all rows in order."""
+
+    shard: int
+    inside: np.ndarray
+    place: slice | np.ndarray
+    whole: bool = False
+
+    def spot(self, mine: slice) -> slice | np.ndarray:
+        """Return the place in the result of some of these rows."""
+        if isinstance(self.place, slice):
+            return slice(self.place.start + mine.start, self.place.start + mine.stop)
+        return self.place[mine]
 
 
 class Shards:
     """A sharded array whose first axis is cut by shards and by chunks. Not for writing."""
 
-    def __init__(self, array: Any, folder: Path) -> None:
+    def __init__(self, array: Any, find: Callable[[str], Stretch | None]) -> None:
         self.name = array.store_path.path
         self.dtype = np.dtype(array.dtype)
-        self.shape = tuple(array.shape)
-        self.shard_rows = int(array.shards[0])
-        self.chunk = tuple(int(n) for n in array.chunks)
-        self.per_shard = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+        self.shape = tuple(int(n) for n in array.shape)
+        self.shard_rows, self.chunk_rows = int(array.shards[0]), int(array.chunks[0])
+        self.n_chunks = int(np.prod([s // c for s, c in zip(array.shards, array.chunks, strict=True)]))
+        self.row_bytes = self.shape[-1] * self.dtype.itemsize
         self.fill = array.fill_value
-        self.folder = folder
-        self._maps: dict[int, _Shard | None] = {}
+        self._array, self._find = array, find
+        self._mapped = Mapped(self)
 
-    def layer(self, layer: int) -> np.ndarray:
-        """Return [row, feature] of one layer of a [row, layer, feature] array whose chunks hold one layer each."""
-        n_shards = -(-self.shape[0] // self.shard_rows)
-        out = np.empty((n_shards * self.shard_rows, self.shape[2]), dtype=self.dtype)
+    def layers(self, layers: Sequence[int], rows: np.ndarray | None = None) -> np.ndarray:
+        """Return [row, layer, feature] of an array whose chunks hold one layer each; every chunk's checksum is compared.
 
-        def read(shard: int) -> None:
-            place = out[shard * self.shard_rows : (shard + 1) * self.shard_rows]
-            found = self._open(shard)
-            if found is None or not found.read_into(layer, place):
-                place[:] = self.fill
+        Args:
+            layers: positions along the second axis.
+            rows: int64 [row], in any order, repeated or not; None for all.
 
+        Raises:
+            IntegrityError: a checksum does not match or bytes are missing.
+        """
+        n = self.shape[0] if rows is None else len(rows)
+        out = np.empty((n, len(layers), self.shape[2]), dtype=self.dtype)
+        parts = list(self._parts(rows))
         with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(read, range(n_shards)))
-        return out[: self.shape[0]]
+            list(pool.map(lambda part: self._read(part, layers, out), parts))
+        return out
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Return rows [start, stop) of a [row, feature] array."""
-        parts = []
-        while start < stop:
-            shard, inside = divmod(start, self.shard_rows)
-            chunk, offset = divmod(inside, self.chunk[0])
-            n = min(stop - start, self.chunk[0] - offset)
-            found = self._open(shard)
-            values = None if found is None else found.chunk(chunk)
-            empty = (
-                np.full((n, *self.shape[1:]), self.fill, self.dtype) if values is None else values[offset : offset + n]
-            )
-            parts.append(empty)
-            start += n
-        return np.concatenate(parts) if len(parts) != 1 else parts[0].copy()
+    def many(self, starts: Sequence[int], stops: Sequence[int]) -> list[np.ndarray]:
+        """Return rows [start, stop) of a [row, feature] array for each pair; a chunk is checked when it is first read."""
+        return self._mapped.many(starts, stops)
 
-    def _open(self, shard: int) -> _Shard | None:
-        if shard not in self._maps:
-            path = self.folder.joinpath("c", str(shard), *("0" for _ in self.shape[1:]))
-            try:
-                self._maps[shard] = _Shard(path, self.chunk, self.per_shard, self.dtype)
-            except FileNotFoundError:
-                self._maps[shard] = None
-            except (ValueError, struct.error) as error:
-                raise IntegrityError(_damaged(self.name, path, str(error))) from error
-        return self._maps[shard]
+    def locate(self, shard: int) -> Stretch | None:
+        """Return where a shard lies, None where it was never written."""
+        key = self._array.metadata.encode_chunk_key((shard, *(0 for _ in self.shape[1:])))
+        return self._find(f"{self.name}/{key}".lstrip("/"))
+
+    def index(self, stretch: Stretch, file: BinaryIO) -> list[int | None]:
+        """Return where each chunk lies in the file. Raises `IntegrityError` where the index is damaged."""
+        return read_index(self.name, stretch, file, self.n_chunks, self.chunk_rows * self.row_bytes)
+
+    def _parts(self, rows: np.ndarray | None) -> Iterator[_Part]:
+        n_shards = -(-self.shape[0] // self.shard_rows)
+        firsts = np.arange(n_shards + 1) * self.shard_rows
+        if rows is None:
+            ends = np.minimum(firsts, self.shape[0])
+            for shard, (first, end) in enumerate(pairwise(ends)):
+                yield _Part(shard, np.arange(end - first), slice(first, end), whole=True)
+            return
+        order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+        ascending = rows if order is None else rows[order]
+        bounds = np.searchsorted(ascending, firsts)
+        for shard in np.flatnonzero(np.diff(bounds)):
+            span = slice(bounds[shard], bounds[shard + 1])
+            yield _Part(int(shard), ascending[span] - firsts[shard], span if order is None else order[span])
+
+    def _read(self, part: _Part, layers: Sequence[int], out: np.ndarray) -> None:
+        stretch = self.locate(part.shard)
+        if stretch is None:
+            out[part.place] = self.fill
+            return
+        with stretch.path.open("rb", buffering=0) as file:
+            index = self.index(stretch, file)
+            for position, layer in enumerate(layers):
+                place, target = index[layer], out[:, position]
+                if place is None:
+                    target[part.place] = self.fill
+                    continue
+                file.seek(place)
+                direct = part.whole and target.flags.c_contiguous
+                crc = self._whole(file, target[part.place]) if direct else self._some(file, part, target)
+                if crc != int.from_bytes(file.read(4), "little"):
+                    raise IntegrityError(damaged(self.name, stretch, f"chunk {layer} does not match its checksum"))
+
+    def _whole(self, file: BinaryIO, target: np.ndarray) -> int:
+        """Read a chunk into `target`, which may have fewer rows; return the checksum of all of it."""
+        crc, step = 0, self._block_rows
+        for first in range(0, len(target), step):
+            crc = _pull(file, target[first : first + step], crc)
+        rest = self.chunk_rows - len(target)
+        return _pull(file, np.empty((rest, self.shape[-1]), self.dtype), crc) if rest else crc
+
+    def _some(self, file: BinaryIO, part: _Part, target: np.ndarray) -> int:
+        """Read a chunk block by block, keeping only some rows of it; return the checksum of all of it."""
+        crc, step = 0, self._block_rows
+        direct = isinstance(part.place, slice) and target.flags.c_contiguous
+        scratch = np.empty((step, self.shape[-1]), self.dtype)
+        cuts = np.searchsorted(part.inside, np.arange(0, self.chunk_rows + step, step))
+        for number, first in enumerate(range(0, self.chunk_rows, step)):
+            block = scratch[: self.chunk_rows - first]
+            crc = _pull(file, block, crc)
+            mine = slice(cuts[number], cuts[number + 1])
+            chosen = part.inside[mine] - first
+            if direct:
+                np.take(block, chosen, axis=0, out=target[part.spot(mine)], mode="clip")  # any other mode makes a copy
+            else:
+                target[part.spot(mine)] = np.take(block, chosen, axis=0)
+        return crc
+
+    @property
+    def _block_rows(self) -> int:
+        return max(1, min(self.chunk_rows, BLOCK_BYTES // self.row_bytes))
 
 
-class _Shard:
-    """One mapped shard file with its index."""
-
-    def __init__(self, path: Path, chunk: tuple[int, ...], per_shard: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        n_chunks = int(np.prod(per_shard))
-        self.path, self.chunk_shape, self.dtype = path, chunk, dtype
-        self.data = np.memmap(path, dtype=np.uint8, mode="r")
-        tail = self.data[len(self.data) - n_chunks * 16 - 4 :]
-        if len(tail) != n_chunks * 16 + 4 or _crc(tail[:-4]) != int(tail[-4:].view("<u4")[0]):
-            raise ValueError("its index does not match its checksum")
-        self.index = np.array(tail[:-4]).view("<u8").reshape(n_chunks, 2)
-        self.checked = np.zeros(n_chunks, dtype=bool)
-
-    def read_into(self, number: int, out: np.ndarray) -> bool:
-        """Read one chunk into `out` and compare its checksum; False where it was never written."""
-        offset, size = (int(n) for n in self.index[number])
-        if offset == EMPTY:
-            return False
-        crc = np.empty(4, np.uint8)
-        with self.path.open("rb", buffering=0) as file:
-            n_read = os.preadv(file.fileno(), [out.reshape(-1).view(np.uint8).data, crc.data], offset)
-        if n_read != size or _crc(out) != int(crc.view("<u4")[0]):
-            raise IntegrityError(_damaged(self.path.name, self.path, f"chunk {number} does not match its checksum"))
-        return True
-
-    def chunk(self, number: int) -> np.ndarray:
-        """Return one chunk, its checksum compared the first time; broadcast NaN where it was never written."""
-        offset, size = (int(n) for n in self.index[number])
-        if offset == EMPTY:
-            return np.broadcast_to(np.array(np.nan, self.dtype), self.chunk_shape[:1] + self.chunk_shape[-1:])
-        raw = self.data[offset : offset + size]
-        if not self.checked[number]:
-            if len(raw) != size or _crc(raw[:-4]) != int(raw[-4:].view("<u4")[0]):
-                raise IntegrityError(_damaged(self.path.name, self.path, f"chunk {number} does not match its checksum"))
-            self.checked[number] = True
-        return raw[:-4].view(self.dtype).reshape(self.chunk_shape[0], self.chunk_shape[-1])
-
-
-def _crc(data: np.ndarray) -> int:
-    return int(google_crc32c.value(np.ascontiguousarray(data)))
-
-
-def _damaged(name: str, path: Path, why: str) -> str:
-    where = "/".join(path.parts[-4:])
-    return (
-        f"{name}, {where}: damaged ({why}). `voxcache store verify` names the units and clips, with `--repair` they are "
-        f"computed again."
-    )
+def _pull(file: BinaryIO, block: np.ndarray, crc: int) -> int:
+    """Fill `block` from the file and return the checksum continued over it; a short read shows as a wrong checksum."""
+    view = memoryview(block).cast("B")
+    done = 0
+    while done < len(view) and (n := cast(io.FileIO, file).readinto(view[done:])):
+        done += n
+    return int(crc32c(view, crc)) if done == len(view) else -1
