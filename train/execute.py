@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError, TrainError
 from .config import Training
+from .frame_source import FrameSource
 from .grid import CorpusPlan, Experiment
 from .inputs import Input, load, load_frames
 from .learners import Setting, Task
@@ -70,14 +67,28 @@ def jobs(
     return [Job(by_name[group[0].corpus], tuple(group), training, joint, inner_folds) for group in together.values()]
 
 
-def run_jobs(store: Store, wanted: Sequence[Job], *, device: str, workers: int) -> Iterator[Ended]:
-    """Yield jobs as they end; a failing one does not stop the others."""
+def run_jobs(
+    store: Store, wanted: Sequence[Job], *, device: str, workers: int = 1, scheduler: str | None = None
+) -> Iterator[Ended]:
+    """Yield jobs as they end; a failing one does not stop the others.
+
+    Args:
+        workers: processes side by side, of this machine or, with a scheduler that starts some, of its cluster.
+        scheduler: a Dask cluster to run them on, see `cluster.connect`.
+    """
+    if scheduler is not None:
+        from .parallel import on_cluster
+
+        yield from on_cluster(store.source, wanted, device=device, scheduler=scheduler, processes=workers)
+        return
     if workers <= 1 or len(wanted) <= 1:
         worker = Worker(store, device)
         for job in wanted:
             yield worker.run(job)
         return
-    yield from _side_by_side(store.path, wanted, device=device, workers=min(workers, len(wanted)))
+    from .parallel import side_by_side
+
+    yield from side_by_side(store.source, wanted, device=device, workers=min(workers, len(wanted)))
 
 
 def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
@@ -94,6 +105,8 @@ def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
 
 
 def _n_bytes(loaded: Vectors) -> int:
+    if isinstance(loaded, FrameSource):
+        return 0
     return loaded.nbytes if isinstance(loaded, np.ndarray) else sum(clip.nbytes for clip in loaded)
 
 
@@ -156,46 +169,3 @@ def _tasks(corpus: CorpusPlan, seed: int) -> list[Task]:
         if len(corpus.split.train(fold)) == 0:
             raise TrainError(f"corpus {corpus.name!r}, fold {fold}: no clip is left to train on. Use other folds.")
     return [Task(seed, fold, corpus.split.train(fold), corpus.split.test(fold)) for fold in folds]
-
-
-_worker: Worker | None = None
-
-
-def _start(store_path: str, device: str, threads: int) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from threadpoolctl import threadpool_limits
-
-    from ..store import open_store
-
-    threadpool_limits(threads)
-    _worker = Worker(open_store(store_path), device, threads)
-
-
-def _run_in_worker(job: Job) -> Ended:
-    assert _worker is not None
-    return _worker.run(job)
-
-
-def _side_by_side(store_path: str, wanted: Sequence[Job], *, device: str, workers: int) -> Iterator[Ended]:
-    threads = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(store_path, device, threads))
-    waiting = {pool.submit(_run_in_worker, job): job for job in wanted}
-    try:
-        while waiting:
-            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ended:
-                yield _result(future, waiting.pop(future))
-    finally:
-        if waiting:
-            for child in multiprocessing.active_children():
-                child.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(future: Future[Ended], job: Job) -> Ended:
-    try:
-        return future.result()
-    except Exception as error:
-        return Ended(job, (), f"its process ended: {error or type(error).__name__}. Try fewer --workers")

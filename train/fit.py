@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .batching import ahead, bucketed
 from .config import Training
-from .frames import Ragged
+from .frame_source import FrameSource
+from .frames import Padded, Ragged, Stored
 from .layers import Dense, Noise
 from .losses import loss_for, weighted_mean
 from .networks import Network, n_parameters
@@ -62,18 +64,34 @@ class Data:
     `y` holds classes, int64 [clip], or, where `n_classes` is 0, continuous targets, float64 [clip, target].
     """
 
-    xs: tuple[Tensor | Ragged, ...]
+    xs: tuple[Tensor | Ragged | Stored, ...]
     y: Tensor
     n_classes: int
 
+    @property
+    def length(self) -> np.ndarray | None:
+        """Frames of each clip, int64 [clip]; None where there are none."""
+        return next((x.length.cpu().numpy() for x in self.xs if isinstance(x, Ragged | Stored)), None)
+
+    @property
+    def stored(self) -> bool:
+        """Whether inputs are read when a batch wants them."""
+        return any(isinstance(x, Stored) for x in self.xs)
+
+    def take(self, rows: Tensor) -> list[Tensor | Padded]:
+        """Return the inputs of clips, int64 [model, row]."""
+        return [x[rows] for x in self.xs]
+
     @staticmethod
-    def of(xs: Sequence[np.ndarray | list[np.ndarray]], y: np.ndarray, n_classes: int, device: str) -> Data:
+    def of(xs: Sequence[np.ndarray | Sequence[np.ndarray]], y: np.ndarray, n_classes: int, device: str) -> Data:
         """Return the arrays as tensors on a device."""
         return Data(tuple(_on(x, device) for x in xs), torch.from_numpy(y).to(device), n_classes)
 
 
-def _on(x: np.ndarray | list[np.ndarray], device: str) -> Tensor | Ragged:
-    return Ragged.of(x, device) if isinstance(x, list) else torch.from_numpy(x).to(device)
+def _on(x: np.ndarray | Sequence[np.ndarray], device: str) -> Tensor | Ragged | Stored:
+    if isinstance(x, np.ndarray):
+        return torch.from_numpy(x).to(device)
+    return Stored.of(x, device) if isinstance(x, FrameSource) else Ragged.of(x, device)
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,8 @@ def fit(build: Build, data: Data, members: Sequence[Member], training: Training,
     weights = n_parameters(build([generator("size")])) * 4
     per_stack = STACK_BYTES // (weights * _COPIES + _activation_bytes(data, training))
     if data.y.device.type == "cpu":
-        per_stack = min(per_stack, CACHED_BYTES // (weights * _TOUCHED))
+        # models on frames would pad each other's batches
+        per_stack = 1 if data.length is not None else min(per_stack, CACHED_BYTES // (weights * _TOUCHED))
     per_stack = max(1, per_stack)
     fitted: list[Fitted] = []
     for start in range(0, len(members), per_stack):
@@ -116,7 +135,7 @@ def fit(build: Build, data: Data, members: Sequence[Member], training: Training,
 
 def _activation_bytes(data: Data, training: Training) -> int:
     """Return about what a batch of frames takes while it is trained on; vectors take next to nothing."""
-    clip = sum(x.clip_bytes for x in data.xs if isinstance(x, Ragged))
+    clip = sum(x.clip_bytes for x in data.xs if isinstance(x, Ragged | Stored))
     return training.batch * clip * _FRAME_COPIES
 
 
@@ -152,12 +171,14 @@ class _Stack:
         self.best_loss = np.full(len(members), np.inf)
         self.best_epoch = np.zeros(len(members), dtype=int)
         self.n_epochs = np.zeros(len(members), dtype=int)
-        has_frames = any(isinstance(x, Ragged) for x in data.xs)
-        self.evaluated_rows = training.batch if has_frames else EVALUATED_ROWS
+        self.length = data.length
+        self.evaluated_rows = training.batch if self.length is not None else EVALUATED_ROWS
 
     def train_epoch(self) -> None:
-        for rows, n_rows in self._batches():
-            self._step(rows, n_rows)
+        for (rows, n_rows), xs in ahead(
+            self._batches(), lambda batch: self.data.take(batch[0]), threaded=self.data.stored
+        ):
+            self._step(rows, n_rows, xs)
 
     def keep_best(self, epoch: int) -> None:
         """Keep the weights of each member whose inner loss is the lowest yet; the last weights where nothing is watched."""
@@ -187,21 +208,21 @@ class _Stack:
             parameter.grad = None
             parameter.data = best
         self._set_stats(self.alive)
-        tests = [member.test for member in self.members]
+        tests, places = zip(*(self._by_length(member.test) for member in self.members), strict=True)
         with _LastInput(self.network) as last:
             outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
         features = last.values
         return [
             Fitted(
-                outputs=outputs[index, : len(rows)],
+                outputs=outputs[index, places[index]],
                 best_epoch=int(self.best_epoch[index]),
                 n_epochs=int(self.n_epochs[index]),
                 n_parameters=n_parameters(self.network),
                 layer_weights=self._layer_weights(index),
                 state=self._state(index) if keep else None,
-                features=None if features is None else features[index, : len(rows)].copy(),
+                features=None if features is None else features[index, places[index]],
             )
-            for index, rows in enumerate(tests)
+            for index in range(len(tests))
         ]
 
     def _batches(self) -> Iterator[tuple[Tensor, list[int]]]:
@@ -211,19 +232,22 @@ class _Stack:
         n_steps = max(_n_steps(member, self.training) for member in members)
         shuffled = np.zeros((len(members), n_steps * batch), dtype=np.int64)
         for place, (index, member) in enumerate(zip(self.alive, members, strict=True)):
-            shuffled[place, : len(member.train)] = self.orders[index].permutation(member.train)
+            order = self.orders[index].permutation(member.train)
+            if self.length is not None:
+                order = bucketed(order, self.length, batch, self.orders[index])
+            shuffled[place, : len(member.train)] = order
         epoch = torch.from_numpy(shuffled).to(self.data.y.device)
         sizes = [len(member.train) for member in members]
         for start in range(0, n_steps * batch, batch):
             n_rows = [min(batch, max(0, size - start)) for size in sizes]
             yield epoch[:, start : start + max(n_rows)], n_rows
 
-    def _step(self, rows: Tensor, n_rows: list[int]) -> None:
+    def _step(self, rows: Tensor, n_rows: list[int], xs: list[Tensor | Padded]) -> None:
         own = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(n_rows, device=rows.device).unsqueeze(1)
         noise = Noise([self.noises[index] for index in self.alive], n_rows, rows.shape[1])
         for parameter in self.network.parameters():
             parameter.grad = None
-        output = self.network([x[rows] for x in self.data.xs], noise)
+        output = self.network(xs, noise)
         loss = self.loss(output.logits, rows, own, self.alive)
         if output.extra_loss is not None:
             loss = loss + weighted_mean(output.extra_loss, own.to(output.extra_loss.dtype))
@@ -231,7 +255,7 @@ class _Stack:
         self.optimiser.step([count > 0 for count in n_rows])
 
     def _inner_losses(self) -> np.ndarray:
-        inner = [self.members[index].inner for index in self.alive]
+        inner = [self._by_length(self.members[index].inner)[0] for index in self.alive]
         if not max(len(rows) for rows in inner):
             return np.full(len(inner), np.inf)
         logits = self._evaluate(inner)
@@ -241,14 +265,19 @@ class _Stack:
         losses = self.loss(logits, torch.from_numpy(rows).to(device), own.to(device), self.alive)
         return losses.double().cpu().numpy()
 
+    def _by_length(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return clips from the shortest on, so that batches of frames need little padding, and where each of them went."""
+        if self.length is None:
+            return clips, np.arange(len(clips))
+        order = np.argsort(self.length[clips], kind="stable")
+        return clips[order], np.argsort(order, kind="stable")
+
     @torch.no_grad()
     def _evaluate(self, wanted: Sequence[np.ndarray]) -> Tensor:
         """Return logits [model, row, class] for each model's own rows, padded with clip 0."""
         rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.y.device)
-        parts = [
-            self.network([x[part] for x in self.data.xs]).logits
-            for part in torch.split(rows, self.evaluated_rows, dim=1)
-        ]
+        wide = torch.split(rows, self.evaluated_rows, dim=1)
+        parts = [self.network(xs).logits for _, xs in ahead(iter(wide), self.data.take, threaded=self.data.stored)]
         return torch.cat(parts, dim=1)
 
     def _set_stats(self, members: Sequence[int]) -> None:
@@ -291,7 +320,7 @@ class _LastInput:
         return np.concatenate(self.parts, axis=1) if self.parts else None
 
 
-def scaler(x: Tensor | Ragged, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
+def scaler(x: Tensor | Ragged | Stored, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each member's training clips, [model, 1, ...]; 1 where a feature is constant."""
     means, stds = [], []
     for member in members:
@@ -302,8 +331,8 @@ def scaler(x: Tensor | Ragged, members: Sequence[Member]) -> tuple[Tensor, Tenso
     return torch.stack(means), torch.stack(stds)
 
 
-def _moments(x: Tensor | Ragged, clips: np.ndarray) -> tuple[Tensor, Tensor]:
-    if isinstance(x, Ragged):
+def _moments(x: Tensor | Ragged | Stored, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+    if isinstance(x, Ragged | Stored):
         return x.moments(torch.from_numpy(clips).to(x.length.device))
     own = x[torch.from_numpy(clips).to(x.device)]
     return own.mean(0, keepdim=True), own.std(0, correction=0, keepdim=True)

@@ -1,13 +1,18 @@
-"""Frames of clips of different lengths: kept end to end, padded a batch at a time, with the true lengths beside them."""
+"""Frames of clips of different lengths: kept end to end or in the store, padded a batch at a time, lengths beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .frame_source import FrameSource
+
+_READ_CLIPS = 64
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,53 @@ class Ragged:
         parts = [self.values[int(self.start[clip]) : int(self.start[clip] + self.length[clip])] for clip in clips]
         sums = [(part.double() - shift).pow(power).sum(0) for part in parts]
         return torch.stack(sums).sum(0)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The same, but the frames stay in the store; `length` int64 [clip]."""
+
+    source: FrameSource
+    length: Tensor
+
+    @staticmethod
+    def of(source: FrameSource, device: str) -> Stored:
+        """Return the frames of a source, whose batches go to a device."""
+        return Stored(source, torch.from_numpy(source.length).to(device))
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of the longest clip as float32."""
+        return int(self.length.max()) * self.source.dim * 4
+
+    def __getitem__(self, rows: Tensor) -> Padded:
+        """Return the clips `rows`, int64 [model, row], padded to the longest of them."""
+        length = self.length[rows]
+        values = np.zeros((rows.numel(), int(length.max()), self.source.dim), dtype=np.float32)
+        wanted, places = np.unique(rows.cpu().numpy().ravel(), return_inverse=True)
+        clips = self.source.read(wanted)
+        for place, value in zip(places.ravel(), values, strict=True):
+            value[: len(clips[place])] = clips[place]
+        return Padded(torch.from_numpy(values).view(*rows.shape, *values.shape[1:]).to(rows.device), length)
+
+    def moments(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation over all frames of some clips, float32 [1, feature] each."""
+        shift, sums, squares = self._sums[0], self._sums[1][clips.cpu()].sum(0), self._sums[2][clips.cpu()].sum(0)
+        total = self.length[clips].sum().cpu()
+        off = sums / total
+        std = (squares / total - off.square()).clamp_min(0).sqrt()
+        return tuple(x.float().unsqueeze(0).to(self.length.device) for x in (shift + off, std))  # type: ignore[return-value]
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The first clip's mean, and each clip's sums of differences from it and of their squares, float64 [clip, feature]."""
+        shift = torch.from_numpy(self.source[0]).double().mean(0)
+        found = []
+        for start in range(0, len(self.source), _READ_CLIPS):
+            off = [torch.from_numpy(clip).double() - shift for clip in self.source[start : start + _READ_CLIPS]]
+            found += [torch.stack([clip.sum(0), clip.square().sum(0)]) for clip in off]
+        sums = torch.stack(found, dim=1)  # [2, clip, feature]
+        return shift, sums[0], sums[1]
 
 
 def valid_frames(length: Tensor, n_frames: int) -> Tensor:

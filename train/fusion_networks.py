@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,22 @@ class Branches(nn.Module):
 
     def _pool(self, x: Tensor) -> Tensor:
         n_models, n_rows, length, channels = x.shape
-        signal = x.view(n_models * n_rows, length, channels).transpose(1, 2)  # [model x row, channel, position]
-        pooled = F.adaptive_avg_pool1d(signal, self.n_tokens).transpose(1, 2)
-        return pooled.reshape(n_models, n_rows, self.n_tokens, channels)
+        shares = pooling(length, self.n_tokens).to(x).expand(n_models * n_rows, -1, -1)
+        pooled = torch.bmm(shares, x.view(n_models * n_rows, length, channels))
+        return pooled.view(n_models, n_rows, self.n_tokens, channels)
+
+
+@cache
+def pooling(length: int, n_tokens: int) -> Tensor:
+    """Return the matrix [token, position] of torch's adaptive average pooling.
+
+    As a product it leaves channels last; the pooling itself wants them first, and back.
+    """
+    token = torch.arange(n_tokens)
+    first, last = token * length // n_tokens, -(-(token + 1) * length // n_tokens)
+    position = torch.arange(length)
+    own = (position >= first.unsqueeze(1)) & (position < last.unsqueeze(1))
+    return own / own.sum(1, keepdim=True)
 
 
 class Concat(nn.Module):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import TrainError
+from .frame_source import FrameSource
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup
 
+HELD_BYTES = 1_000_000_000
+"""Frames of a corpus that are read into memory once; more are read a batch at a time, in every epoch."""
 WEIGHTED = -1
 BEST = -2
 
@@ -50,15 +54,24 @@ def load(corpus: Corpus, wanted: Input, rows: np.ndarray) -> np.ndarray:
     return values
 
 
-def load_frames(corpus: Corpus, wanted: Input, rows: np.ndarray) -> list[np.ndarray]:
-    """Return the frames of each clip, [frame, feature] each in the dtype of the store.
+def load_frames(corpus: Corpus, wanted: Input, rows: np.ndarray) -> Sequence[np.ndarray]:
+    """Return the frames of each clip, [frame, feature] each in the dtype of the store; `FrameSource` above `HELD_BYTES`.
 
     Raises:
-        TrainError: a clip that counts as ok has no frame, or one that holds NaN or infinity.
+        TrainError: a clip that counts as ok has no frame, or one that holds NaN or infinity (as soon as it is read).
     """
-    clips = corpus.encoder(wanted.encoder).frames(wanted.layer).read(rows)
-    _refuse(corpus, wanted, rows, np.array([not len(clip) or not np.isfinite(clip).all() for clip in clips]))
-    return clips
+    frames = corpus.encoder(wanted.encoder).frames(wanted.layer)
+    length = frames.length[rows]
+    _refuse(corpus, wanted, rows, length == 0)
+
+    def read(clips: np.ndarray) -> list[np.ndarray]:
+        found = frames.read(rows[clips])
+        _refuse(corpus, wanted, rows[clips], np.array([not np.isfinite(clip).all() for clip in found], dtype=bool))
+        return found
+
+    source = FrameSource(read, length, frames.values.shape[1])
+    held = int(length.sum()) * source.dim * frames.values.dtype.itemsize <= HELD_BYTES
+    return read(np.arange(len(rows))) if held else source
 
 
 def _refuse(corpus: Corpus, wanted: Input, rows: np.ndarray, bad: np.ndarray) -> None:
@@ -66,7 +79,7 @@ def _refuse(corpus: Corpus, wanted: Input, rows: np.ndarray, bad: np.ndarray) ->
     if bad.any():
         clips = ", ".join(str(clip) for clip in corpus.clip[rows[bad]][:3])
         raise TrainError(
-            f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN or infinity "
+            f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN, infinity or nothing "
             f"(first: {clips}). Run `voxcache store verify`, or extract this encoder again."
         )
 

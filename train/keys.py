@@ -10,7 +10,7 @@ from .config import TrainConfig, Training
 from .grid import Chosen, CorpusPlan, Experiment
 from .inputs import BEST, Input
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised by whoever changes what an experiment computes, so that older results count as stale."""
 
 

@@ -27,8 +27,13 @@ DROPOUT_STEPS = 256
 
 def uniform(rngs: Rngs, shape: Sequence[int], bound: float) -> nn.Parameter:
     """Return a parameter [model, *shape] float32, each model's slice drawn from its own generator."""
-    drawn = [rng.random(tuple(shape), dtype=np.float32) for rng in rngs]
-    return nn.Parameter(torch.from_numpy((np.stack(drawn) * 2 - 1) * np.float32(bound)))
+    drawn = np.empty((len(rngs), *shape), dtype=np.float32)
+    for model, rng in zip(drawn, rngs, strict=True):
+        rng.random(out=model, dtype=np.float32)
+    drawn *= 2
+    drawn -= 1
+    drawn *= np.float32(bound)
+    return nn.Parameter(torch.from_numpy(drawn))
 
 
 class GradBuffer:

@@ -11,7 +11,7 @@ import numpy as np
 from .architecture import Shape
 from .grid import Chosen
 
-Vectors = np.ndarray | list[np.ndarray]
+Vectors = np.ndarray | Sequence[np.ndarray]
 """One input of all clips: vectors [clip, ...], or the frames of each, [frame, feature]."""
 
 _ROWS = {True: 16, False: 512}  # clips predicted at once: of frames, of vectors
@@ -50,7 +50,7 @@ class NetworkModel:
         with torch.no_grad():
             parts = [
                 network([x[part] for x in data.xs]).logits[0]
-                for part in torch.split(rows, _ROWS[isinstance(xs[0], list)], dim=1)
+                for part in torch.split(rows, _ROWS[not isinstance(xs[0], np.ndarray)], dim=1)
                 if part.shape[1]
             ]
         logits = torch.cat(parts) if parts else torch.zeros(0, self.shape.n_outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from voxcache.errors import ConfigError
+from voxcache.errors import ConfigError, TrainError
 from voxcache.store.read import Store
+from voxcache.train import inputs
 from voxcache.train.architecture import Rngs, Shape
+from voxcache.train.batching import ahead, bucketed
 from voxcache.train.config import TrainConfig, Training
 from voxcache.train.fit import Data, Member, fit_stack, scaler
 from voxcache.train.frame_networks import CnnLstm, HalvingConv, LayerNorm, Lstm, attend
-from voxcache.train.frames import Padded, Ragged
+from voxcache.train.frame_source import FrameSource
+from voxcache.train.frames import Padded, Ragged, Stored
 from voxcache.train.heads import HEADS
 from voxcache.train.networks import Network
 from voxcache.train.plan import plan
@@ -197,3 +201,82 @@ def test_frames_that_were_not_kept_are_refused(
     config = TrainConfig.model_validate({"heads": ["cnn-lstm"], "inputs": inputs})
     with pytest.raises(ConfigError, match=message):
         plan(config, make_store(encoders=("alpha",), **made))
+
+
+def source_of(clips: list[np.ndarray], asked: list[int]) -> FrameSource:
+    """Return a source of clips that notes how many were read at once."""
+
+    def read(wanted: np.ndarray) -> list[np.ndarray]:
+        asked.append(len(wanted))
+        return [clips[index] for index in wanted]
+
+    return FrameSource(read, np.array([len(clip) for clip in clips]), DIM)
+
+
+def test_frames_left_in_the_store_are_those_held_in_memory() -> None:
+    """Batches are equal, scalers agree to 1e-6, and no more than 64 clips are ever read at once."""
+    clips, asked = clips_of([3, 1, 9, 4] * 40), []
+    held, stored = Ragged.of(clips, "cpu"), Stored.of(source_of(clips, asked), "cpu")
+    rows = torch.tensor([[0, 5, 2], [7, 0, 0]])
+    assert torch.equal(held[rows].values, stored[rows].values)
+    assert torch.equal(held[rows].length, stored[rows].length)
+    assert held.clip_bytes == stored.clip_bytes
+    for ours, theirs in zip(stored.moments(torch.arange(3, 90)), held.moments(torch.arange(3, 90)), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+    assert max(asked) <= 64
+
+
+def test_a_grid_over_frames_in_the_store_is_that_over_frames_in_memory(
+    make_store: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no memory for frames, read ahead in a thread, `cnn-lstm` gives the same probabilities."""
+    store = make_store(frames=True, encoders=("alpha",))
+    config = TrainConfig.model_validate(
+        {"heads": ["cnn-lstm"], "seeds": [0], "training": {"epochs": 2}, "device": "cpu", "split": {"folds": 3}}
+    )
+    found = []
+    for held in (10**9, 0):
+        monkeypatch.setattr(inputs, "HELD_BYTES", held)
+        made = run(config, store, tmp_path / str(held), quiet=True).plan
+        with open_results(tmp_path / str(held)) as results:
+            found.append(results.predictions(made.experiments[0].key, 3)[1])
+    np.testing.assert_allclose(found[0], found[1], atol=2e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=300), st.integers(1, 32), st.integers(0, 9))
+def test_batches_of_similar_length_leave_no_clip_out(lengths: list[int], batch: int, seed: int) -> None:
+    """Bucketing is a permutation of the clips, whatever their number."""
+    clips = np.random.default_rng(seed).permutation(len(lengths))
+    made = bucketed(clips, np.array(lengths), batch, np.random.default_rng(seed))
+    assert sorted(made) == sorted(clips)
+
+
+def test_batches_of_similar_length_need_less_padding() -> None:
+    """With lengths from 50 to 300, padded frames are at most two thirds of those of random batches."""
+    rng = np.random.default_rng(0)
+    length, clips = rng.integers(50, 300, 1024), rng.permutation(1024)
+
+    def padding(order: np.ndarray) -> int:
+        batches = length[order].reshape(-1, 32)
+        return int((batches.max(1, keepdims=True) - batches).sum())
+
+    assert padding(bucketed(clips, length, 32, rng)) < padding(clips) * 2 / 3
+
+
+def test_the_next_batch_is_made_while_this_one_is_used() -> None:
+    """When an item is handed out, the one after it has been asked for; an error comes out where its item would."""
+    begun = [threading.Event() for _ in range(3)]
+
+    def work(item: int) -> int:
+        begun[item].set()
+        if item == 2:
+            raise TrainError("two")
+        return item
+
+    made = ahead(iter(range(3)), work, threaded=True)
+    assert next(made) == (0, 0)
+    assert begun[1].wait(5)
+    assert next(made) == (1, 1)
+    with pytest.raises(TrainError, match="two"):
+        next(made)

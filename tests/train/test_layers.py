@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from voxcache.errors import ConfigError
 from voxcache.train.architecture import Shape
+from voxcache.train.fusion_networks import pooling
 from voxcache.train.fusions import FUSIONS, GatedOptions
 from voxcache.train.heads import HEADS
 from voxcache.train.layers import Conv1d, Linear, Noise, SelfAttention, max_pool2
@@ -78,6 +79,14 @@ def test_pooling_is_torchs_max_pooling(length: int) -> None:
     x = torch.randn(2, 3, length, 4, generator=torch.Generator().manual_seed(0))
     expected = F.max_pool1d(x.flatten(0, 1).transpose(1, 2), 2).transpose(1, 2)
     torch.testing.assert_close(max_pool2(x).flatten(0, 1), expected)
+
+
+@pytest.mark.parametrize(("length", "n_tokens"), [(192, 20), (240, 13), (7, 7), (3, 20), (1, 1)])
+def test_pooling_to_tokens_is_torchs_adaptive_pooling(length: int, n_tokens: int) -> None:
+    """The matrix times a signal equals torch.nn.functional.adaptive_avg_pool1d, with more tokens than positions too."""
+    signal = torch.randn(2, length, 3, generator=torch.Generator().manual_seed(0))
+    expected = F.adaptive_avg_pool1d(signal.transpose(1, 2), n_tokens).transpose(1, 2)
+    torch.testing.assert_close(pooling(length, n_tokens) @ signal, expected)
 
 
 def test_self_attention_is_torchs_multi_head_attention_plus_its_input() -> None:
