@@ -1,7 +1,9 @@
 """A store in one .h5: the same groups, arrays and attributes, so that h5py alone reads it.
 
-Every group and dataset also keeps its Zarr document as the attribute `zarr.json`. With it the file can stand for the store
-it was packed from: `H5Store` gives each object as it was, byte for byte, made again from the dataset when it is asked for.
+Every group and dataset also keeps its Zarr document as the attribute `zarr.json`. With it the file can stand for the store it
+was packed from: `H5Store` gives each object with its values, made again from the dataset when it is asked for. It is not
+always the same bytes (a chunk of fill values may be left out of an object or not), so an .h5 has no manifest: its values have
+their digests, and the file has its SHA-256 beside it.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from ..errors import ConfigError, SchemaError
+from . import guard
+from .document import document
+from .zipped import byte_bounds
 
 DOCUMENT = "zarr.json"
 KEPT_OBJECTS = 4
@@ -103,13 +108,13 @@ def h5_root(path: str | Path) -> zarr.Group:
             f"store {path}: expected an .h5 made with `voxcache store pack`, got no HDF5 file. Ask for it again."
         )
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)  # a store on a read-only share is fine
         documents = {name: _document(item, name) for name, item in _items(h5py, file)}
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, RecursionError) as error:
         raise SchemaError(
             f"store {path}: expected an .h5 made with `voxcache store pack`, got something else ({error}). Ask for it again."
         ) from error
-    return zarr.open_group(H5Store(file, documents), mode="r")
+    return zarr.open_group(H5Store(file, documents), mode="r", zarr_format=3)
 
 
 def _items(h5py: Any, group: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -128,17 +133,20 @@ def _items(h5py: Any, group: Any, prefix: str = "", depth: int = 0) -> Iterator[
 
 def _document(item: Any, name: str) -> bytes:
     """Return the Zarr document of a node, after a look at what HDF5 could do beyond what a pack does."""
-    text = item.attrs[DOCUMENT]
-    document = json.loads(text)
+    text = str(item.attrs[DOCUMENT])
+    document(f"{name}/{DOCUMENT}".lstrip("/"), text.encode())
+    stated = json.loads(text)
     if hasattr(item, "shape"):
         filters = {item.compression} - {None}
         if filters or item.scaleoffset is not None or item.is_virtual or item.external or item.maxshape != item.shape:
             raise ValueError(f"{name}: compressed, virtual, external or resizable, which a pack never is")
-        if document.get("node_type") != "array" or list(item.shape) != document.get("shape"):
+        if item.id.get_storage_size() < item.size * item.dtype.itemsize:
+            raise ValueError(f"{name}: its shape is larger than what the file holds of it")
+        if stated.get("node_type") != "array" or list(item.shape) != stated.get("shape"):
             raise ValueError(f"{name}: its shape is not that of its document")
-    elif document.get("node_type") != "group":
+    elif stated.get("node_type") != "group":
         raise ValueError(f"{name}: its document is not that of a group")
-    return str(text).encode()
+    return text.encode()
 
 
 class H5Store(Store):
@@ -165,7 +173,10 @@ class H5Store(Store):
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return one object, or a part of it; None where there is none."""
         data = await asyncio.to_thread(self._object, key)
-        return None if data is None else prototype.buffer.from_bytes(_part(data, byte_range))
+        if data is None:
+            return None
+        first, last = byte_bounds(byte_range, len(data))
+        return guard.checked(key, prototype.buffer.from_bytes(data[first:last]), byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -176,6 +187,15 @@ class H5Store(Store):
     async def exists(self, key: str) -> bool:
         """Return whether there is such an object."""
         return await asyncio.to_thread(self._object, key) is not None
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """Return the bytes of all documents and of what the file holds of all datasets below a prefix."""
+        below = [path for path in self._documents if f"{path}/".startswith(prefix)]
+        return sum(self._held_bytes(path) for path in below)
+
+    def _held_bytes(self, path: str) -> int:
+        node = self._file[path or "/"]
+        return len(self._documents[path]) + (int(node.id.get_storage_size()) if hasattr(node, "shape") else 0)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Refuse: a packed file is read only."""
@@ -228,7 +248,7 @@ def _encode(dataset: Any, document: bytes, key: str) -> bytes | None:
     prototype = default_buffer_prototype()
     sync(memory.set(DOCUMENT, prototype.buffer.from_bytes(document)))
     text = dataset.dtype.kind == "O"
-    array = cast(Any, zarr.open_array(memory, mode="r+", config={"write_empty_chunks": not text}))
+    array = cast(Any, zarr.open_array(memory, mode="r+")).with_config({"write_empty_chunks": True})
     outer = array.shards or array.chunks
     place = [int(part) for part in key.split("/")[1:]]
     region = tuple(slice(i * n, min((i + 1) * n, end)) for i, n, end in zip(place, outer, array.shape, strict=False))
@@ -238,13 +258,3 @@ def _encode(dataset: Any, document: bytes, key: str) -> bytes | None:
     array[region] = np.asarray(values, dtype=object) if text else values
     found = sync(memory.get(key, prototype))
     return None if found is None else found.to_bytes()
-
-
-def _part(data: bytes, byte_range: ByteRequest | None) -> bytes:
-    if isinstance(byte_range, RangeByteRequest):
-        return data[byte_range.start : byte_range.end]
-    if isinstance(byte_range, OffsetByteRequest):
-        return data[byte_range.offset :]
-    if isinstance(byte_range, SuffixByteRequest):
-        return data[max(0, len(data) - byte_range.suffix) :]
-    return data

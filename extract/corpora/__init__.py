@@ -10,7 +10,7 @@ import dataclasses
 from ...errors import ConfigError
 from ...registry import Registry
 from .asvp_esd import ASVP_ESD
-from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan
+from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan, id_problems, raise_all
 from .cnvve import CNVVE
 from .donate_a_cry import DONATE_A_CRY
 from .emotion_share import EMOTION_SHARE
@@ -45,5 +45,6 @@ def scan_corpus(name: str, config: CorpusConfig) -> CorpusScan:
         raise ConfigError([f"corpus {name}, {option}: expected an option of the adapter {adapter.name}, which knows "
                            f"{known}. Remove it or choose another adapter." for option in foreign])  # fmt: skip
     scan = adapter.scan(name, config)
+    raise_all(id_problems((f"corpus {name}", clip.clip) for clip in scan.clips))
     stated = {key: getattr(config, key) for key in ("licence", "citation", "homepage") if getattr(config, key)}
     return dataclasses.replace(scan, **stated)

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import ConfigError
+from ...store.schema import MAX_ID
 
 Role = Literal["class", "target", "group", "split", "meta"]
 Kind = Literal["string", "float"]
@@ -47,7 +48,7 @@ class CorpusConfig(BaseModel):
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="for adapters of plug-ins")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipSource:
     """One clip and where its audio is.
 
@@ -126,7 +127,7 @@ def id_problems(ids: Iterable[tuple[str, str]]) -> list[str]:
     for where, name in ids:
         if reason := _unusable(name):
             problems.append(
-                f"{where}: expected a clip id inside the corpus, got {name!r}, which {reason}. "
+                f"{where}: expected a clip id inside the corpus, got {name[:200]!r}, which {reason}. "
                 "Rename it, or give it another name in a column clip."
             )
         seen[name.casefold()].append((where, name))
@@ -142,6 +143,8 @@ def _unusable(name: str) -> str | None:
     parts = name.split("/")
     if not name or name == ".":
         return "is empty"
+    if len(name) > MAX_ID:
+        return f"is longer than {MAX_ID} characters"
     if name.startswith("/") or (len(parts[0]) == 2 and parts[0][1] == ":"):
         return "is an absolute path"
     if ".." in parts:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigError, nearest
+from ...store.schema import CORPUS_ARRAYS, node_name
 from .base import Adapter, ClipSource, Column, CorpusConfig, CorpusScan, clip_id, id_problems, plural, raise_all
 from .folders import single_labels
 from .tables import Table, read_table
@@ -54,15 +56,26 @@ def scan(name: str, config: CorpusConfig) -> CorpusScan:
         ConfigError: every problem found: no path column, paths or ids that are empty, double or leave the corpus,
             bounds and targets that are no numbers.
     """
+    found, problems, _ = examine(name, config)
+    raise_all(problems)
+    return found
+
+
+def examine(name: str, config: CorpusConfig) -> tuple[CorpusScan, list[str], list[str]]:
+    """Return the clips a manifest lists, every problem of its rows, and how messages name the row of each clip.
+
+    Raises:
+        ConfigError: it cannot be read as a table, or has not the columns that it should.
+    """
     reading = _open(name, config)
     problems: list[str] = []
     clips = tuple(_clip(reading, index, problems) for index in range(len(reading.table.rows)))
     problems += _repeated(reading, clips)
     listed = [(i, clip.clip) for i, clip in enumerate(clips) if reading.cell(reading.table.rows[i], "path")]
     problems += id_problems((reading.table.where(i), name) for i, name in listed)
-    raise_all(problems)
-    columns = _columns(reading)
-    return CorpusScan(name, "manifest", "not stated", "", "", columns, clips, tuple(_notes(reading, columns, clips)))
+    columns = _columns(reading, problems)
+    found = CorpusScan(name, "manifest", "not stated", "", "", columns, clips, tuple(_notes(reading, columns, clips)))
+    return found, problems, [reading.table.where(index) for index in range(len(clips))]
 
 
 def _open(name: str, config: CorpusConfig) -> _Reading:
@@ -97,13 +110,17 @@ def _clip(reading: _Reading, index: int, problems: list[str]) -> ClipSource:
     written = reading.cell(row, "path").replace("\\", "/")
     if not written:
         problems.append(f"{where}: expected a path, got an empty cell. Fill it or delete the row.")
+    if "\0" in written:
+        problems.append(f"{where}: expected a path, got one with a zero byte. Write the table again as text.")
     start_s = _number(reading.cell(row, "start_s"), f"{where}: expected start_s in seconds", problems)
     end_s = _number(reading.cell(row, "end_s"), f"{where}: expected end_s in seconds", problems)
     if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
         problems.append(
             f"{where}: expected 0 <= start_s < end_s, got {start_s or 0:g} and {end_s}. Correct the bounds."
         )
-    values: dict[str, str | float] = {role: reading.cell(row, role) for role in _NAMED if role in reading.source}
+    values: dict[str, str | float] = {
+        role: unicodedata.normalize("NFC", reading.cell(row, role)) for role in _NAMED if role in reading.source
+    }
     for target in reading.targets:
         number = _number(row[target], f"{where}: expected a number in {target}", problems)
         values[_column_name(target)] = math.nan if number is None else number
@@ -152,14 +169,19 @@ def _column_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._+-") or "column"
 
 
-def _columns(reading: _Reading) -> tuple[Column, ...]:
+def _columns(reading: _Reading, problems: list[str]) -> tuple[Column, ...]:
     named = [column for role, column in _NAMED.items() if role in reading.source]
     targets = [Column(_column_name(name), "target", name, "float") for name in reading.targets]
     columns = (*named, *targets, *(Column(_column_name(name), "meta", name) for name in reading.meta))
-    twice = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
-    raise_all(
-        [f"manifest {reading.table.path.name}: two columns would both be {name!r}. Rename one." for name in twice]
-    )
+    where = f"manifest {reading.table.path.name}"
+    stored = [f"{column.name}_" if column.name in CORPUS_ARRAYS else column.name for column in columns]
+    twice = [name for name, count in Counter(name.casefold() for name in stored).items() if count > 1]
+    problems += [f"{where}: two columns would both be {name!r}. Rename one." for name in twice]
+    for column in columns:
+        try:
+            node_name("column", column.name)
+        except ConfigError as error:
+            problems += [f"{where}: {problem}" for problem in error.problems]
     return columns
 
 
