@@ -14,6 +14,7 @@ from voxcache.pipeline import load_pipeline
 from voxcache.train.cells import choose
 from voxcache.train.fusions import FUSIONS
 from voxcache.train.heads import HEADS
+from voxcache.train.published import Published, published_of
 from voxcache.train.scores import METRIC_NAMES
 
 RECIPES = Path(voxcache.__file__).parent / "recipes"
@@ -63,3 +64,18 @@ def test_published_figures_are_the_papers(name: str, n_rows: int, wanted: tuple[
     assert len(rows) == n_rows
     names = ("corpus", "encoders", "architecture", "target", "metric")
     assert [row["mean"] for row in rows if tuple(row[key] for key in names) == wanted] == [mean]
+
+
+@pytest.mark.parametrize("name", ["reno", "voc2vec", "emotion-share"])
+def test_recipes_name_their_published_figures(name: str) -> None:
+    """Each recipe asks for its own paper's figures, and every figure is of a corpus and encoders that it runs."""
+    recipe = load_pipeline(RECIPES / f"{name}.yaml")
+    assert recipe.train.published == name
+    figures = published_of(name)
+    assert len(figures) == len(published(name))
+    stored = Published(name)
+    row = published(name)[0]
+    found = stored.get(row["corpus"], [f"{part}-random" for part in row["encoders"].split(" + ")], row["architecture"],
+                       row["metric"], row["target"])  # fmt: skip
+    assert found is not None
+    assert found.mean == float(row["mean"])

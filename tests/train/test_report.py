@@ -1,0 +1,317 @@
+"""What stands in the report, compared with computations of their own and looked up in its HTML."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from voxcache.errors import ConfigError
+from voxcache.store.read import Store
+from voxcache.train import svg
+from voxcache.train.config import TrainConfig
+from voxcache.train.plan import plan
+from voxcache.train.report import contamination, writing
+from voxcache.train.report.contamination import plain
+from voxcache.train.report.reported import gaps, reported
+from voxcache.train.results import open_results
+from voxcache.train.run import run
+from voxcache.train.tables import tables
+
+Make = Callable[..., Store]
+QUICK: dict[str, Any] = {"training": {"epochs": 3}, "seeds": [0], "device": "cpu", "heads": ["linear"]}
+
+
+def train(store: Store, folder: Path, **config: Any) -> Path:
+    """Run a quick grid and return its folder."""
+    run(TrainConfig.model_validate({**QUICK, **config}), store, folder, quiet=True)
+    return folder
+
+
+class Page(HTMLParser):
+    """Collects tables as rows of texts under their captions, figures, links, and header cells without a scope."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.labels: list[str] = []
+        self.links: list[str] = []
+        self.unscoped = 0
+        self._rows: list[list[str]] = []
+        self._into: list[str] | None = None
+        self._caption = self._tag = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        if tag == "tr":
+            self._rows.append([])
+        if tag in ("td", "th"):
+            self._rows[-1].append("")
+            self._into = self._rows[-1]
+            self.unscoped += tag == "th" and "scope" not in given
+        if tag == "caption":
+            self._into = None
+        if tag == "svg" and given.get("aria-hidden") != "true":
+            self.labels.append(f"{given.get('role')}: {given.get('aria-label')}")
+        self._tag = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._into = None
+        if tag == "table":
+            self.tables[self._caption or f"table {len(self.tables)}"] = self._rows
+
+    def handle_data(self, data: str) -> None:
+        if self._into is not None:
+            self._into[-1] += data
+        elif self._tag == "caption":
+            self._caption += data.strip()
+
+
+def page(folder: Path) -> Page:
+    """Return the report of a folder."""
+    return Page((folder / "report.html").read_text())
+
+
+def test_every_table_and_figure_can_be_read_aloud(make_store: Make, tmp_path: Path) -> None:
+    """Header cells have a scope, figures a role and a label, links stay within the page, tables say how many clips."""
+    folder = train(make_store(failed={"alpha": (4,)}), tmp_path / "out", heads=["fcn", "linear"])
+    found = page(folder)
+    assert found.unscoped == 0
+    assert len(found.labels) >= 6
+    assert all(label.startswith("img: made, ") for label in found.labels)
+    assert all(link.startswith("#") for link in found.links)
+    assert sum("59 of 60 clips used" in caption for caption in found.tables) >= 2
+
+
+def test_papers_tables_hold_every_corpus(make_store: Make, tmp_path: Path) -> None:
+    """With two corpora there is a table a head with a row an encoder and the scores of table.csv, also in LaTeX."""
+    made = make_store.corpus  # type: ignore[attr-defined]
+    store = make_store(made(name="one"), made(name="two", signal=0.5, n=45, failed={"alpha": (3,)}))
+    folder = train(store, tmp_path / "out", heads=["linear", "logreg"])
+    rows = {(r["corpus"], r["encoders"], r["architecture"]): r for r in csv.DictReader((folder / "table.csv").open())}
+    table = page(folder).tables["one: 60 of 60 clips used; two: 44 of 45 clips used"]
+    assert [cell.strip() for cell in table[0][1:]] == ["one", "two"]
+    for line in table[2:]:
+        for index, corpus in enumerate(("one", "two")):
+            expected = float(rows[corpus, line[0], "logreg"]["uar_mean"])  # the last of both tables of this caption
+            assert line[1 + 3 * index + 1].startswith(f"{100 * expected:.1f} ±")
+    tex = (folder / "tables.tex").read_text()
+    assert tex.count("\\begin{tabular}{lrrrrrr}") == tex.count("\\bottomrule") == 2
+    assert "one (60 of 60 clips), two (44 of 45 clips)" in tex
+    assert "beta-random & " in tex
+
+
+def test_published_figures_stand_beside_ours_and_are_marked(make_store: Make, tmp_path: Path) -> None:
+    """The paper's value of the same corpus, encoder and head stands in a column of its own, and in no score of ours."""
+    (tmp_path / "paper.csv").write_text(
+        "corpus,encoders,architecture,target,metric,mean,std\n"
+        "made,alpha,linear,,accuracy,0.1234,0.02\nmade,alpha,reno,,accuracy,0.9,\nelse,alpha,linear,,accuracy,0.5,\n"
+    )
+    store = make_store()
+    plain_csv = (train(store, tmp_path / "plain") / "table.csv").read_text()
+    folder = train(store, tmp_path / "out", published=str(tmp_path / "paper.csv"))
+    table = page(folder).tables["made: 60 of 60 clips used"]
+    assert table[1] == ["Accuracy", "Accuracypublished", "UAR", "Macro-F1"]
+    assert table[2][0] == "alpha"
+    assert table[2][2] == "12.3 ± 2.0"
+    assert table[3][2] == "–"
+    assert "They were not measured here" in (folder / "report.html").read_text()
+    assert "\\textit{12.3 $\\pm$ 2.0}" in (folder / "tables.tex").read_text()
+    assert "made Accuracy, published" in (folder / "report.md").read_text()
+    strip = re.compile(r"\d+\.\d\d,")  # seconds differ
+    assert strip.sub("", (folder / "table.csv").read_text()) == strip.sub("", plain_csv)
+    assert "published" not in (tmp_path / "plain" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("renno", "unknown, did you mean 'reno'"),
+        ("nowhere.csv", "no such file"),
+        ("bad.csv", "row 2: could not convert"),
+        ("head.csv", "expected the columns corpus, encoders"),
+    ],
+)
+def test_published_figures_that_are_none_are_refused_before_anything_is_trained(
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    """Unknown names, absent files and bad rows end the run when it is planned."""
+    monkeypatch.chdir(tmp_path)
+    Path("bad.csv").write_text("corpus,encoders,architecture,target,metric,mean,std\na,b,c,,uar,lots,\n")
+    Path("head.csv").write_text("corpus,mean\na,1\n")
+    with pytest.raises(ConfigError, match=said):
+        plan(TrainConfig(published=name), make_store())
+
+
+def test_differences_from_the_best_agree_with_scipy(make_store: Make, tmp_path: Path) -> None:
+    """p is the corrected resampled t of scipy's distribution under Holm, McNemar scipy's binomial test, on stored predictions."""
+    store = make_store(signal=0.6)
+    config = TrainConfig.model_validate({**QUICK, "heads": ["logreg", "linear", "knn"], "encoders": ["alpha"]})
+    summary = run(config, store, tmp_path / "out", quiet=True)
+    corpus = summary.plan.corpora[0]
+    with open_results(tmp_path / "out") as results:
+        (table,) = tables(summary.plan, results)
+        items = [reported(summary.plan, results, table, place) for place in table.cells]
+        said = {item.column: results.predictions(item.cell.keys[0], 3)[0] for item in items}
+    found = gaps(corpus, items, "uar")
+    best = found[0].best
+    assert best.cell.scores["uar"].mean == max(item.cell.scores["uar"].mean for item in items)
+    raw = {}
+    for gap in found:
+        d = best.cell.rows[0].folds["uar"] - gap.other.cell.rows[0].folds["uar"]
+        t = d.mean() / np.sqrt((1 / 5 + corpus.split.test_share) * d.var(ddof=1))
+        raw[gap.other.column] = 2 * stats.t.sf(abs(t), 4)
+        right = [np.zeros(60, dtype=bool) for _ in range(2)]
+        for flags, column in zip(right, (best.column, gap.other.column), strict=True):
+            flags[said[column].clip] = said[column].predicted == corpus.clips.y[said[column].clip]
+        only = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
+        assert gap.p_mcnemar == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue if sum(only) else 1)
+        assert gap.low <= gap.difference <= gap.high
+    low, high = sorted(raw.values())
+    adjusted = sorted(gap.p for gap in found)
+    assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
+
+
+def test_a_confusion_matrix_is_shown_as_counts_and_shares(make_store: Make, tmp_path: Path) -> None:
+    """Both are scikit-learn's of the stored predictions."""
+    store = make_store(signal=0.4, encoders=("alpha",))
+    summary = run(TrainConfig.model_validate(QUICK), store, tmp_path / "out", quiet=True)
+    with open_results(tmp_path / "out") as results:
+        said, _ = results.predictions(summary.plan.experiments[0].key, 3)
+    counts = metrics.confusion_matrix(summary.plan.corpora[0].clips.y[said.clip], said.predicted)
+    shown = page(tmp_path / "out").tables
+    assert [[int(cell) for cell in line[1:4]] for line in shown["clips"][1:]] == counts.tolist()
+    shares = [[f"{100 * v:.1f}" for v in row / row.sum()] for row in counts]
+    assert [line[1:4] for line in shown["in % of each row"][1:]] == shares
+
+
+def test_what_a_network_learned_is_kept_and_mapped(make_store: Make, tmp_path: Path) -> None:
+    """The features of one fold, put through the stored probabilities' last layer, separate classes that are separable; a head
+    that learns nothing before its last layer keeps none; a second seed keeps none again."""
+    store = make_store(encoders=("alpha",))
+    config = {**QUICK, "heads": ["fcn", "linear", "logreg"], "seeds": [0, 1], "training": {"epochs": 15}}
+    summary = run(TrainConfig.model_validate(config), store, tmp_path / "out", quiet=True)
+    kept = {}
+    with open_results(tmp_path / "out") as results:
+        for e in summary.plan.experiments:
+            kept[e.chosen.label, e.seed] = results.features(e.key)
+    assert {place for place, features in kept.items() if features is not None} == {("fcn", 0)}
+    features = kept["fcn", 0]
+    assert features is not None
+    assert features.values.shape == (12, 128)
+    np.testing.assert_array_equal(features.clip, summary.plan.corpora[0].split.test(features.fold))
+    y = summary.plan.corpora[0].clips.y[features.clip]
+    assert metrics.silhouette_score(features.values, y) > 0.3
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Learned embeddings of tested clips, coloured by class" in html
+    assert "alpha → fcn, 128 features, fold 0, t-SNE" in html
+
+
+def test_scores_by_layer_and_layer_weights_are_drawn(make_store: Make, tmp_path: Path) -> None:
+    """A line an encoder with a point a layer; a figure of the learned weights whose largest layer is that of the file."""
+    store = make_store()
+    folder = train(store, tmp_path / "all", inputs={"layer": "all"}, heads=["logreg"])
+    label = "img: made, logreg: UAR in % by layer"
+    assert label in page(folder).labels
+    figure = (folder / "report.html").read_text().split(label.removeprefix("img: "))[1].split("</svg>")[0]
+    assert figure.count('class="line') == 2
+    folder = train(store, tmp_path / "weighted", inputs={"layer": "weighted"}, encoders=["alpha"])
+    db = sqlite3.connect(folder / "results.sqlite")
+    weights = np.mean([json.loads(text)[0] for (text,) in db.execute("SELECT layer_weights FROM folds")], axis=0)
+    most = f"most: layer {int(weights.argmax())} ({100 * weights.max():.1f} %)"
+    assert most in (folder / "report.html").read_text()
+
+
+def test_true_against_predicted_is_drawn_for_every_target(make_store: Make, tmp_path: Path) -> None:
+    """A figure a target with the line where both are the same, its Spearman that of the table by target."""
+    folder = train(make_store(targets=("Joy", "Fear")), tmp_path / "out", target=["Joy", "Fear"], heads=["ridge"])
+    html = (folder / "report.html").read_text()
+    assert html.count('class="same"') == 2
+    db = sqlite3.connect(folder / "results.sqlite")
+    query = "SELECT avg(spearman) FROM target_scores WHERE target = ? GROUP BY experiment"
+    for target in ("Joy", "Fear"):
+        values = [value for (value,) in db.execute(query, (target,))]
+        assert any(f"{target}: ρ = {value:.3f}<" in html for value in values)
+
+
+def test_a_report_is_made_anew_only_when_something_changed(
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished grid leaves the files untouched; another published file, or a file that is gone, makes them anew."""
+    store, folder = make_store(), tmp_path / "out"
+    train(store, folder)
+    before = (folder / "report.html").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "render", lambda *_, **__: pytest.fail("rendered"))
+        train(store, folder)
+    assert (folder / "report.html").stat().st_mtime_ns == before
+    train(store, folder, published="reno")
+    assert (folder / "report.html").stat().st_mtime_ns > before
+    (folder / "tables.tex").unlink()
+    train(store, folder, published="reno")
+    assert (folder / "tables.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("corpus", "adapter", "pretraining", "seen"),
+    [
+        ("audio-set", "folders", "AudioSet (vocalizations)", "AudioSet (vocalizations)"),
+        ("mine", "vocal_sound", "VocalSound", "VocalSound"),
+        ("ASVP-ESD-babies", "manifest", "ASVP ESD", "ASVP ESD"),
+        ("mosei", "manifest", "CMU-MOSEI", "CMU-MOSEI"),
+        ("libri-light", "manifest", "LibriSpeech", ""),
+        ("msp-improv", "manifest", "MSP-Podcast", ""),
+        ("vivae", "vivae", "AudioSet", ""),
+    ],
+)
+def test_corpora_are_known_by_their_other_names(
+    make_store: Make, corpus: str, adapter: str, pretraining: str, seen: str
+) -> None:
+    """Case, hyphens, parentheses, the adapter's name and usual short names do not hide that a corpus was trained on."""
+    planned = plan(TrainConfig(), make_store(encoders=("alpha",))).corpora[0]
+    facts = replace(planned.encoders[0], pretraining=("Something else", pretraining))
+    named = replace(planned, name=corpus, about={"adapter": adapter}, encoders=(facts,))
+    assert list(contamination(named)) == [("alpha", f"Something else, {pretraining}", seen)]
+    assert plain("Ré-Né (a, b)") == "rene"
+
+
+def test_ticks_are_round_and_within() -> None:
+    """At most about six, evenly spaced, within the ends, also for tiny, large and negative spans."""
+    for low, high in ((0.0, 1.0), (-3.2, 7.9), (0.00012, 0.00019), (1e5, 9e5), (40.0, 41.0)):
+        found = svg.ticks(low, high)
+        assert 2 <= len(found) <= 8
+        assert low - 1e-9 <= found[0]
+        assert found[-1] <= high + 1e-9
+        np.testing.assert_allclose(np.diff(found), found[1] - found[0])
+
+
+def test_umap_is_mapped_where_it_is_installed(
+    make_store: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With umap-learn there, every encoder has a second map, of other places than t-SNE's."""
+    pytest.importorskip("umap")
+    from importlib.util import find_spec
+
+    monkeypatch.setattr("voxcache.train.maps.find_spec", find_spec)
+    folder = train(make_store(encoders=("alpha",), n=30), tmp_path / "out", heads=["knn"])
+    db = sqlite3.connect(folder / "results.sqlite")
+    places = [np.frombuffer(xy, "<f4") for (xy,) in db.execute("SELECT xy FROM maps")]
+    assert len(places) == 2
+    assert not np.allclose(*places)
+    assert "img: made, alpha, layer 2, UMAP, coloured by class" in page(folder).labels
