@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
+from . import guard
 from .locks import writer_lock as writer_lock
+
+SYNC_THREADS = 8
+_GROUP: ContextVar[Group | None] = ContextVar("objects written together", default=None)
+"""zarr runs its input and output on threads of its own, in the context of the caller."""
 
 
 class DurableStore(LocalStore):
@@ -22,9 +32,9 @@ class DurableStore(LocalStore):
     """
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write one object whole and wait until the disk has it."""
+        """Write one object whole and wait until the disk has it, at the end of the group where there is one."""
         self._check_writable()
-        await asyncio.to_thread(_write_durably, self.root / key, value)
+        await asyncio.to_thread(self._write, key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write one object unless it is there; only the process that holds the writer lock creates objects."""
@@ -32,36 +42,161 @@ class DurableStore(LocalStore):
             await self.set(key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
-        """Write one object whole and wait until the disk has it."""
+        """Write one object whole and wait until the disk has it, at the end of the group where there is one."""
         self._check_writable()
-        _write_durably(self.root / key, value)
+        self._write(key, value)
+
+    def _write(self, key: str, value: Buffer) -> None:
+        group = _GROUP.get()
+        if group is not None:
+            group.add(self.root / key, value)
+            return
+        with together():
+            self._write(key, value)
+
+    def _shown(self, key: str) -> None:
+        group = _GROUP.get()
+        if group is not None and self.root / key in group.waiting:
+            group.show()
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read an object, part of it on request; None where there is none."""
+        self._shown(key)
+        guard.own_file(self.root, self.root / key)
+        return guard.checked(key, await super().get(key, prototype, byte_range), byte_range)
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read an object, part of it on request; None where there is none."""
+        self._shown(key)
+        guard.own_file(self.root, self.root / key)
+        return guard.checked(key, super().get_sync(key, prototype=prototype, byte_range=byte_range), byte_range)
+
+    async def exists(self, key: str) -> bool:
+        """Return whether there is such an object."""
+        self._shown(key)
+        return await super().exists(key)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._shown(key)
+        await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove all objects below a prefix."""
+        show()
+        await super().delete_dir(prefix)
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the objects below a prefix."""
+        show()
+        async for key in super().list_prefix(prefix):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield what lies directly below a prefix."""
+        show()
+        async for key in super().list_dir(prefix):
+            yield key
 
 
-def _write_durably(path: Path, value: Buffer) -> None:
-    _make_durable_dirs(path.parent)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(value.as_buffer_like())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_dir(path.parent)
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Let the objects that this thread writes to local stores inside appear together at the end, all on the disk by then.
 
-
-def _make_durable_dirs(path: Path) -> None:
-    if path.is_dir():
+    It is for objects whose order among themselves does not matter, but that the zarr.json of a node comes after its chunks:
+    what has to come after them is written after the group. Reading one shows all so far. After an error those not yet
+    shown are gone. To a remote store every object is written at once.
+    """
+    if _GROUP.get() is not None:
+        yield
         return
-    _make_durable_dirs(path.parent)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-    _sync_dir(path.parent)
+    group = Group()
+    token = _GROUP.set(group)
+    try:
+        yield
+        group.show()
+    finally:
+        _GROUP.reset(token)
+        group.forget()
 
 
-def _sync_dir(path: Path) -> None:
+def show() -> None:
+    """Let the objects written together so far appear before what is written next."""
+    group = _GROUP.get()
+    if group is not None:
+        group.show()
+
+
+class Group:
+    """Objects written to temporary files, to be made durable and shown under their names at once."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Path, Path] = {}
+        self._new_dirs: set[Path] = set()
+        self._one_at_a_time = threading.Lock()
+
+    def add(self, path: Path, value: Buffer) -> None:
+        """Write an object beside its place."""
+        with self._one_at_a_time:
+            self._make_dirs(path.parent)
+            partial = self.waiting.setdefault(path, path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial"))
+            _fill(partial, value)
+
+    def show(self) -> None:
+        """Wait until the disk has all objects, give each its name, node documents last, and wait for the names."""
+        with self._one_at_a_time:
+            _sync_all(self.waiting.values())
+            folders = {path.parent for path in self.waiting} | self._new_dirs
+            for path in sorted(self.waiting, key=_is_document):
+                _appear(self.waiting[path], path)
+                del self.waiting[path]
+            _sync_all(folders)
+            self._new_dirs.clear()
+
+    def forget(self) -> None:
+        """Remove what was not shown."""
+        for partial in self.waiting.values():
+            partial.unlink(missing_ok=True)
+        self.waiting.clear()
+
+    def _make_dirs(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self._make_dirs(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        self._new_dirs.add(path.parent)
+
+
+def _fill(partial: Path, value: Buffer) -> None:
+    with partial.open("wb") as file:
+        file.write(value.as_buffer_like())
+
+
+def _is_document(path: Path) -> bool:
+    return path.name == "zarr.json"
+
+
+def _appear(partial: Path, path: Path) -> None:
+    partial.replace(path)
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Wait until the disk has these files and folders; several at once, because a disk takes them together."""
+    paths = list(paths)
+    if len(paths) < 2:
+        for path in paths:
+            _sync(path)
+        return
+    with ThreadPoolExecutor(min(len(paths), SYNC_THREADS)) as pool:
+        list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -70,7 +205,7 @@ def _sync_dir(path: Path) -> None:
 
 
 def remove_partials(root: Path) -> int:
-    """Delete the temporary files that killed writers left; return how many. Only under the lock."""
+    """Delete the temporary files that killed writers left; return how many (none at a URL). Only under the lock."""
     partials = list(root.rglob("*.partial"))
     for path in partials:
         path.unlink(missing_ok=True)

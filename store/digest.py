@@ -41,6 +41,11 @@ def column_digest(values: np.ndarray) -> str:
     return f"{plain:016x}"
 
 
+def column_facts_digest(attributes: Mapping[str, Any]) -> str:
+    """Return the digest of what a column says about itself beside its values."""
+    return attributes_digest({name: attributes.get(name) for name in ("role", "description")})
+
+
 def attributes_digest(attributes: Mapping[str, Any]) -> str:
     """Return the digest of a group's attributes, its own entry left out."""
     kept = {key: value for key, value in attributes.items() if key != "digest"}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
-from ..errors import IntegrityError
+from ..errors import IntegrityError, StoreError
+from .checksums import MANIFEST
 from .layout import ArraySpec, clip_spec, update_attributes, write_column
 from .read import Corpus, EncoderGroup, Store
 from .schema import CORPUS_ARRAYS, FRAMES_SHARD, Products, frame_name
-from .verify import Damage
+from .verify import LEDGER_ARRAYS, Damage
 from .write import EncoderWriter
-
-LEDGER_ARRAYS = ("sha256", "reason", "status")
 
 
 def clear(store: Store, damage: Iterable[Damage]) -> list[str]:
@@ -25,9 +24,11 @@ def clear(store: Store, damage: Iterable[Damage]) -> list[str]:
     """
     left = []
     for item in damage:
+        if item.corpus == MANIFEST:  # a pack that is written to is a pack no more
+            continue
         try:
             _clear_one(store, item)
-        except (IntegrityError, KeyError, ValueError) as error:
+        except (StoreError, KeyError, ValueError) as error:
             left.append(f"{item}: cannot be cleared ({error}). Drop it with `voxcache store drop` and extract again.")
     return left
 
@@ -59,7 +60,7 @@ def _clear_column(store: Store, corpus: Corpus, name: str) -> None:
     else:
         values, spec = np.full(n, "", dtype=object), clip_spec(name, n, "string")
     _remove(store, f"{corpus.name}/{name}")
-    write_column(corpus.group, spec, values)
+    write_column(corpus.group, spec, values, {})
 
 
 def _clear_frames(store: Store, encoder: EncoderGroup) -> None:
@@ -79,8 +80,8 @@ def _clear_unit(store: Store, encoder: EncoderGroup, item: Damage) -> None:
     if item.array.startswith("layer_") and item.array not in encoder.products.names():
         return  # went with all frames
     specs = {spec.name: spec for spec in _unit_arrays(encoder)}
-    ledger = item.array.startswith("sha256")
-    names = LEDGER_ARRAYS if ledger else (item.array.removeprefix("done/"),)
+    ledger = not set(item.array.split(", ")).isdisjoint(LEDGER_ARRAYS)
+    names = LEDGER_ARRAYS if ledger else (item.array.rpartition("/")[2],)
     for name in names:
         if name in specs:
             _remove_unit(store, encoder, specs[name], unit)
@@ -98,7 +99,7 @@ def _clear_unit(store: Store, encoder: EncoderGroup, item: Damage) -> None:
 def _unit_arrays(encoder: EncoderGroup) -> list[ArraySpec]:
     n, rows = encoder.corpus.n_clips, encoder.corpus.unit_rows
     ledger = [clip_spec(name, n, "uint8" if name == "status" else "string", rows=rows) for name in LEDGER_ARRAYS]
-    shape, inner = (n, encoder.n_layers, encoder.dim), (rows, 1, encoder.dim)
+    shape, inner = (n, len(encoder.layers), encoder.dim), (rows, 1, encoder.dim)
     dims = ("clip", "layer", "feature")
     return ledger + [ArraySpec(name, shape, dims, inner, "float32") for name in ("pooled", "pooled_std")]
 
@@ -116,8 +117,7 @@ def _remove_frames(store: Store, encoder: EncoderGroup, name: str, unit: int) ->
 
 
 def _remove(store: Store, key: str) -> None:
-    path = Path(store.path) / key
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    objects = store.group.store_path.store
+    if not isinstance(objects, LocalStore):  # whose delete takes a folder, and whose delete_dir does not take a file
+        sync(objects.delete_dir(key))
+    sync(objects.delete(key))

@@ -19,9 +19,10 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ..errors import IntegrityError
-from .digest import LEDGER, attributes_digest, column_digest
+from .checksums import MANIFEST, manifest_problems
+from .digest import LEDGER, attributes_digest, column_digest, column_facts_digest
 from .keys import key_hash
-from .layout import ArraySpec, encoder_specs
+from .layout import ArraySpec, clip_spec, encoder_specs
 from .read import Corpus, EncoderGroup, Store
 from .schema import ATTRS, CORPUS_ARRAYS, FAILED, MISSING, OK, Products, n_units
 
@@ -47,6 +48,7 @@ class Damage:
         return f"{where}, {self.array}{unit}: {self.problem}"
 
 
+LEDGER_ARRAYS = ("sha256", "status", "reason")
 Progress = Callable[[int, int], None]
 
 
@@ -75,7 +77,7 @@ def verify(store: Store, *, progress: Progress | None = None) -> list[Damage]:
                 read += 1
                 if progress is not None:
                     progress(read, total)
-    return damage
+    return damage + [Damage(MANIFEST, None, name, None, problem) for name, problem in manifest_problems(store.group)]
 
 
 def _attributes(group: zarr.Group, corpus: str, encoder: str | None) -> list[Damage]:
@@ -90,9 +92,22 @@ def _columns(corpus: Corpus) -> Iterator[Damage]:
     for encoder in sorted({*corpus.attrs.get("encoders", ())} - {*corpus.encoders}):
         yield Damage(corpus.name, encoder, "group", None, "is not there, though the corpus lists it")
     for name in names:
-        problem = _column_problem(corpus.group, name, corpus.n_clips)
-        if problem:
+        for problem in _corpus_column_problems(corpus, name):
             yield Damage(corpus.name, None, name, None, problem)
+
+
+def _corpus_column_problems(corpus: Corpus, name: str) -> Iterator[str]:
+    if problem := _column_problem(corpus.group, name, corpus.n_clips):
+        yield problem
+        return
+    array = cast(Any, corpus.group[name])
+    dtype = {"f": "float64", "i": "int64"}.get(array.dtype.kind, "string")
+    if problem := _document_problem(corpus.group, name):
+        yield problem
+    yield from clip_spec(name, corpus.n_clips, dtype).differences(corpus.group)
+    sealed = corpus.attrs.get("column_digests", {}).get(name)
+    if sealed is not None and sealed != column_facts_digest(array.attrs):
+        yield "its role or description was edited"
 
 
 def _column_problem(group: zarr.Group, name: str, n_clips: int) -> str | None:
@@ -115,7 +130,7 @@ def _encoder_columns(encoder: EncoderGroup) -> Iterator[Damage]:
         yield Damage(*place, "attributes", None, "key and key_hash do not belong together")
     names = ["clip", "layer", *(f"frames/{name}" for name in ("start", "length") if encoder.frame_layers)]
     for name in names:
-        length = encoder.n_layers if name == "layer" else encoder.corpus.n_clips
+        length = len(encoder.layers) if name == "layer" else encoder.corpus.n_clips
         if problem := _column_problem(encoder.group, name, length):
             yield Damage(*place, name, None, problem)
     groups = [name for name in ("done", "digest", "frames") if name != "frames" or _kept(encoder).frames]
@@ -154,7 +169,7 @@ def _specs(encoder: EncoderGroup) -> list[ArraySpec]:
     return encoder_specs(
         n_clips=encoder.corpus.n_clips,
         unit_rows=encoder.corpus.unit_rows,
-        n_layers=encoder.n_layers,
+        n_layers=len(encoder.layers),
         dim=encoder.dim,
         products=kept,
         n_frames=_frames_end(encoder),
@@ -165,7 +180,7 @@ def _frames_end(encoder: EncoderGroup) -> int:
     if not encoder.frame_layers:
         return 0
     try:
-        start, length = (np.asarray(cast(Any, encoder.group[f"frames/{name}"])[:]) for name in ("start", "length"))
+        start, length = (encoder._read(f"frames/{name}", slice(encoder.corpus.n_clips)) for name in ("start", "length"))
     except Exception:  # reported by the columns' own digests
         return 0
     return int((start + length).max(initial=0))
@@ -178,22 +193,22 @@ def _unit(encoder: EncoderGroup, unit: int) -> Iterator[Damage]:
     def damage(array: str, problem: str) -> Damage:
         return Damage(encoder.corpus.name, encoder.name, array, unit, problem, clips)
 
-    try:
-        done = {product: int(encoder.done(product)[unit]) for product in encoder.products.names()}
-    except Exception as error:
-        yield damage("done", _reading(error))
-        return
+    done = {}
+    for product in encoder.products.names():
+        try:
+            done[product] = int(encoder._array(f"done/{product}")[unit])
+        except Exception as error:
+            yield damage(f"done/{product}", _reading(error))
     committed = [product for product, rows_done in done.items() if rows_done == rows.stop - rows.start]
     yield from _uncommitted(encoder, unit, done, damage)
     if not committed:
         return
-    ledger = _digest_problem(encoder, LEDGER, unit)
-    if ledger:
-        yield damage("sha256, status, reason", ledger)
+    ledger = list(_digest_problems(encoder, LEDGER, unit))
+    yield from (damage(array, problem) for array, problem in ledger)
     for product in committed:
-        if problem := _digest_problem(encoder, product, unit):
-            yield damage(product, problem)
-        elif product.startswith("pooled") and not ledger:
+        found = list(_digest_problems(encoder, product, unit))
+        yield from (damage(array, problem) for array, problem in found)
+        if product.startswith("pooled") and not ledger and not found:
             yield from (damage(product, problem) for problem in _ledger_problems(encoder, product, unit))
 
 
@@ -212,22 +227,45 @@ def _uncommitted(
         if rows_done == 0:
             with contextlib.suppress(Exception):
                 if int(cast(Any, encoder.group[f"digest/{product}"])[unit]) and _all_committed(encoder, unit):
-                    yield damage(f"done/{product}", "not counted as done, though its data was written")
+                    yield damage(
+                        f"done/{product}",
+                        "not counted as done, though its data was written: a run was stopped there, or the count was lost",
+                    )
 
 
 def _all_committed(encoder: EncoderGroup, unit: int) -> bool:
     return bool((np.asarray(cast(Any, encoder.group["status"])[encoder.unit(unit)]) != MISSING).all())
 
 
-def _digest_problem(encoder: EncoderGroup, product: str, unit: int) -> str | None:
+def _digest_problems(encoder: EncoderGroup, product: str, unit: int) -> Iterator[tuple[str, str]]:
+    """Yield (array, problem) where a unit's data or its digest cannot be read, or one is not the other's."""
     try:
         stored = int(cast(Any, encoder.group[f"digest/{product}"])[unit])
+    except Exception as error:
+        yield f"digest/{product}", _reading(error)
+        return
+    if not stored:
+        yield f"digest/{product}", "is not there"
+        return
+    parts = LEDGER_ARRAYS if product == LEDGER else (product,)
+    try:
         found = encoder.ledger_digest(unit) if product == LEDGER else encoder.product_digest(product, unit)
-    except KeyError as error:
-        return f"{error.args[0]} is not there"
+    except Exception as error:
+        unreadable = [(name, text) for name in parts if (text := _unit_unreadable(encoder, name, unit))]
+        yield from unreadable or [(", ".join(parts), _reading(error))]
+        return
+    if stored != found:
+        yield ", ".join(parts), "not what was written there: lost, replaced or moved"
+
+
+def _unit_unreadable(encoder: EncoderGroup, name: str, unit: int) -> str | None:
+    if name not in LEDGER_ARRAYS:
+        return None
+    try:
+        cast(Any, encoder.group[name])[encoder.unit(unit)]
     except Exception as error:
         return _reading(error)
-    return None if stored == found else "not what was written there: lost, replaced or moved"
+    return None
 
 
 def _ledger_problems(encoder: EncoderGroup, product: str, unit: int) -> Iterator[str]:
@@ -244,5 +282,7 @@ def _ledger_problems(encoder: EncoderGroup, product: str, unit: int) -> Iterator
 
 
 def _reading(error: Exception) -> str:
+    if isinstance(error, IntegrityError):
+        return f"cannot be read: {error}"
     text = str(error).splitlines()[0][:120] if str(error) else ""
     return f"cannot be read: {type(error).__name__}{': ' + text if text else ''}"

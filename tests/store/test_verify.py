@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import voxcache
 from made_store import Made, fill, register
 
 from voxcache.errors import StoreError
@@ -33,6 +34,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "a flipped bit": _flip,
     "a zeroed file": lambda data: bytes(len(data)),
     "a truncated file": lambda data: data[:-5],
+    "a zeroed page": lambda data: (
+        data[: len(data) // 3] + bytes(len(data[len(data) // 3 : 2 * len(data) // 3])) + data[2 * len(data) // 3 :]
+    ),
     "an empty file": lambda data: b"",
     "a deleted file": lambda data: None,
 }
@@ -61,11 +65,73 @@ def test_damage_to_any_object_is_found(sound: Path, tmp_path: Path, damage: str)
         whole = file.read_bytes()
         broken = DAMAGES[damage](whole)
         file.unlink() if broken is None else file.write_bytes(broken)
-        if not _found(path):
+        if broken != whole and not _found(path):
             unnoticed.append(str(file.relative_to(path)))
         file.write_bytes(whole)
     assert unnoticed == []
     assert _found(path) == []
+
+
+def _said(name: str) -> tuple[str, ...]:
+    """Return what the line about a damaged object has to hold: its corpus, encoder, array, unit and clips."""
+    corpus, *rest = name.split("/")
+    if rest[-1] == "zarr.json":
+        return (corpus, *rest[-2:-1])
+    if rest[0] != "made":
+        return (f"{corpus}, {rest[0]}",)
+    array = "/".join(rest[1:]).partition("/c/")[0]
+    return ("corpus/made", array.rpartition("/")[2], *_unit_of(array, rest))
+
+
+def _unit_of(array: str, rest: list[str]) -> tuple[str, ...]:
+    if "c" not in rest or array in {"clip", "layer", "frames/start", "frames/length"}:
+        return ()
+    unit = int(rest[rest.index("c") + 1])
+    first, last = 4 * unit, min(4 * unit + 3, Made().n - 1)
+    return (f"unit {unit} ({last - first + 1} clips, clip-{first:03d}.wav to clip-{last:03d}.wav)",)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_by_place(sound: Path, tmp_path: Path, damage: str) -> None:
+    """Whichever file is damaged, one line of what is found names its corpus, encoder, array, unit and clips."""
+    path = tmp_path / "s.zarr"
+    shutil.copytree(sound, path)
+    unnamed = {}
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        name = str(file.relative_to(path))
+        whole = file.read_bytes()
+        broken = DAMAGES[damage](whole)
+        file.unlink() if broken is None else file.write_bytes(broken)
+        if name != "zarr.json" and broken != whole:
+            found = _found(path)
+            if not any(all(part in line for part in _said(name)) for line in found):
+                unnamed[name] = found
+        file.write_bytes(whole)
+    assert unnamed == {}
+
+
+@pytest.mark.parametrize("fact", ["role", "description"])
+def test_an_edited_fact_about_a_column_is_found(sound: Path, tmp_path: Path, fact: str) -> None:
+    """A group column that was made a plain one, or described otherwise, is named, though its values are whole."""
+    path = tmp_path / "s.zarr"
+    shutil.copytree(sound, path)
+    document = json.loads((path / "corpus/label/zarr.json").read_text())
+    document["attributes"][fact] = "meta"
+    (path / "corpus/label/zarr.json").write_text(json.dumps(document))
+    assert _found(path) == ["corpus, label: its role or description was edited"]
+
+
+def test_the_command_ends_with_1_where_something_is_damaged(sound: Path, tmp_path: Path) -> None:
+    """`store verify` prints one line a damage and how many there are, and its exit code says so to scripts."""
+    path = tmp_path / "s.zarr"
+    shutil.copytree(sound, path)
+    assert "every object read, nothing damaged" in voxcache("store", "verify", path, cwd=tmp_path).stdout
+    shard = path / "corpus/made/pooled/c/1/0/0"
+    shard.write_bytes(b"")
+    said = voxcache("store", "verify", path, cwd=tmp_path, code=1).stdout
+    assert "corpus/made, pooled, unit 1 (4 clips, clip-004.wav to clip-007.wav): " in said
+    assert f"{path}: 1 damaged" in said
 
 
 @pytest.mark.parametrize("array", ["pooled", "pooled_std", "status", "sha256", "frames/layer_02"])

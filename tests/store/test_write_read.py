@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from made_store import KEY, Made, fill, register, register_corpus
 
 from voxcache.errors import ConfigError, KeyMismatch, SchemaError, StoreBusy, StoreError
-from voxcache.store import Products, create_store, drop, open_store
+from voxcache.store import ColumnData, Products, backend, create_store, drop, open_store, register_clips
 from voxcache.store.backend import DurableStore, writer_lock
 from voxcache.store.schema import node_name
 from voxcache.store.verify import verify
@@ -138,29 +138,33 @@ def test_content_hash_follows_content(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.parametrize("kind", ["write", "appearance"])
 @pytest.mark.parametrize("fail_at", range(0, 60, 1))
-def test_any_write_may_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
-    """Stopping after any single write leaves a store that opens and that a second run completes to the same bytes."""
+def test_any_write_may_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, kind: str) -> None:
+    """Stopping after any single write, or any object that appears, leaves a store that opens and that a second run completes."""
     made, products = Made(n=7, failed=(1,)), Products(std=True, frames=(2,))
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
     fill(register(whole, made, products), made)
     with monkeypatch.context() as patch:
-        _fail_after(patch, fail_at)
+        _fail_after(patch, kind, fail_at)
         with contextlib.suppress(_PluggedError):
             fill(register(broken, made, products), made)
-    if broken.exists() and any(broken.iterdir()):
+    if (broken / "zarr.json").exists():
         _readable(broken)
     fill(register(broken, made, products), made)
     assert _contents(broken) == _contents(whole)
 
 
+@pytest.mark.parametrize("kind", ["write", "appearance"])
 @pytest.mark.parametrize("fail_at", range(0, 70, 3))
-def test_any_write_may_be_the_last_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
+def test_any_write_may_be_the_last_while_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, kind: str
+) -> None:
     """Stopping while clips and products are added to a finished encoder leaves it readable and completable."""
     path, small, large = tmp_path / "s.zarr", Made(n=5), Made(n=7)
     fill(register(path, small), small)
     with monkeypatch.context() as patch:
-        _fail_after(patch, fail_at)
+        _fail_after(patch, kind, fail_at)
         with contextlib.suppress(_PluggedError):
             fill(register(path, large, Products(std=True, frames=(2,))), large)
     held = open_store(path).corpus("corpus").encoder("made")
@@ -173,19 +177,82 @@ def test_any_write_may_be_the_last_while_growing(tmp_path: Path, monkeypatch: py
     assert verify(open_store(path)) == []
 
 
+@dataclasses.dataclass(frozen=True)
+class _Changed(Made):
+    """The same clips, of which one has other audio now."""
+
+    @property
+    def hashes(self) -> list[str]:
+        return [*super().hashes[:1], "e" * 64, *super().hashes[2:]]
+
+    def pooled(self, row: int) -> np.ndarray:
+        return super().pooled(row) if row != 1 or row in self.failed else super().pooled(row) + 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fail_at", range(20))
+def test_any_write_may_be_the_last_while_a_clip_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, fails: bool
+) -> None:
+    """While changed audio is embedded again, or fails this time, its row is the new one whole or not there, never between."""
+    path, old = tmp_path / "s.zarr", Made(n=6, failed=())
+    new = _Changed(n=6, failed=(1,) if fails else ())
+    fill(register(path, old), old)
+    with monkeypatch.context() as patch:
+        _fail_after(patch, "appearance", fail_at)
+        with contextlib.suppress(_PluggedError):
+            fill(register(path, new), new)
+    held = open_store(path).corpus("corpus").encoder("made")
+    expected = old if held.corpus.sha256[1] == old.hashes[1] else new
+    ok = held.ledger().ok
+    np.testing.assert_array_equal(held.pooled_all()[ok], np.stack([expected.pooled(row) for row in range(6)])[ok])
+    fill(register(path, new), new)
+    assert verify(open_store(path)) == []
+
+
+def test_a_column_that_is_changed_back_after_a_kill_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label edit that died between its chunk and its digest does not stay when the old labels are given again."""
+    path, made = tmp_path / "s.zarr", Made()
+    register_corpus(path, made)
+    store = create_store(path)
+    other = ColumnData("label", "class", np.array(["other"] * made.n, dtype=object))
+    for fail_at in range(6):
+        with monkeypatch.context() as patch:
+            _fail_after(patch, "appearance", fail_at)
+            with contextlib.suppress(_PluggedError):
+                register_clips(
+                    store, "corpus", clip=made.ids, sha256=made.hashes, n_samples=[1] * made.n, columns=[other]
+                )
+        register_corpus(path, made)
+        assert list(open_store(path).corpus("corpus").columns["label"].values[:2]) == ["class 0", "class 1"]
+        assert verify(open_store(path)) == []
+
+
 class _PluggedError(OSError):
     """The power went."""
 
 
-def _fail_after(patch: pytest.MonkeyPatch, n: int) -> None:
-    real_set, count = DurableStore.set, iter(range(10_000))
+def _fail_after(patch: pytest.MonkeyPatch, kind: str, n: int) -> None:
+    """Let the first `n` objects be written, or appear under their names, and then none."""
+    count = iter(range(10_000))
+    real_set, real_appear = DurableStore.set, backend._appear
 
-    async def failing(self: DurableStore, key: str, value: object) -> None:
+    async def failing_set(self: DurableStore, key: str, value: object) -> None:
         if next(count) >= n:
             raise _PluggedError
         await real_set(self, key, value)  # type: ignore[arg-type]
 
-    patch.setattr(DurableStore, "set", failing)
+    def failing_appear(partial: Path, path: Path) -> None:
+        if next(count) >= n:
+            raise _PluggedError
+        real_appear(partial, path)
+
+    if kind == "write":
+        patch.setattr(DurableStore, "set", failing_set)
+    else:
+        patch.setattr(backend, "_appear", failing_appear)
 
 
 def _readable(path: Path) -> None:
