@@ -16,10 +16,12 @@ from .batching import ahead, bucketed
 from .config import Training
 from .frame_source import FrameSource
 from .frames import Padded, Ragged, Stored
-from .layers import Dense, Noise
+from .last_input import LastInput
+from .layers import Noise
 from .losses import loss_for, weighted_mean
 from .networks import Network, n_parameters
 from .optimiser import StackedAdam
+from .scaling import scaler
 from .seeding import generator
 
 EVALUATED_ROWS = 512
@@ -209,7 +211,7 @@ class _Stack:
             parameter.data = best
         self._set_stats(self.alive)
         tests, places = zip(*(self._by_length(member.test) for member in self.members), strict=True)
-        with _LastInput(self.network) as last:
+        with LastInput(self.network) as last:
             outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
         features = last.values
         return [
@@ -291,51 +293,6 @@ class _Stack:
     def _layer_weights(self, member: int) -> tuple[tuple[float, ...], ...]:
         weights = [self.network.layer_weights(index) for index in range(len(self.data.xs))]
         return tuple(() if weight is None else tuple(weight[member].tolist()) for weight in weights)
-
-
-class _LastInput:
-    """Keeps what enters the last of the dense layers while a network is evaluated."""
-
-    def __init__(self, network: nn.Module) -> None:
-        dense = [module for module in network.modules() if isinstance(module, Dense) and len(module.hidden)]
-        self.layer = dense[-1].out if dense else None
-        self.parts: list[np.ndarray] = []
-
-    def __enter__(self) -> _LastInput:
-        if self.layer is not None:
-            self.handle = self.layer.register_forward_pre_hook(lambda _, given: self._keep(given[0]))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.layer is not None:
-            self.handle.remove()
-
-    def _keep(self, x: Tensor) -> None:
-        largest = torch.finfo(torch.float16).max
-        self.parts.append(x.detach().clamp(-largest, largest).half().cpu().numpy())
-
-    @property
-    def values(self) -> np.ndarray | None:
-        """What was kept, float16 [model, row, feature]."""
-        return np.concatenate(self.parts, axis=1) if self.parts else None
-
-
-def scaler(x: Tensor | Ragged | Stored, members: Sequence[Member]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each member's training clips, [model, 1, ...]; 1 where a feature is constant."""
-    means, stds = [], []
-    for member in members:
-        mean, std = _moments(x, member.train)
-        constant = std <= 1e-6 * mean.abs() + 1e-12
-        means.append(mean)
-        stds.append(torch.where(constant, torch.ones_like(std), std))
-    return torch.stack(means), torch.stack(stds)
-
-
-def _moments(x: Tensor | Ragged | Stored, clips: np.ndarray) -> tuple[Tensor, Tensor]:
-    if isinstance(x, Ragged | Stored):
-        return x.moments(torch.from_numpy(clips).to(x.length.device))
-    own = x[torch.from_numpy(clips).to(x.device)]
-    return own.mean(0, keepdim=True), own.std(0, correction=0, keepdim=True)
 
 
 def _n_steps(member: Member, training: Training) -> int:

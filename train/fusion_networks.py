@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -26,30 +25,11 @@ class Branches(nn.Module):
         for dim in shape.dims:
             check_width("fusion", dim)
         self.n_tokens = max(1, options.positions // len(shape.dims))
-        self.branches = nn.ModuleList(ConvFeatures(rngs, options.filters) for _ in shape.dims)
+        self.branches = nn.ModuleList(ConvFeatures(rngs, options.filters, n_tokens=self.n_tokens) for _ in shape.dims)
 
     def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
         """Return [model, row, token, channel] for each [model, row, feature]."""
-        return [self._pool(branch(x)) for branch, x in zip(self.branches, xs, strict=True)]
-
-    def _pool(self, x: Tensor) -> Tensor:
-        n_models, n_rows, length, channels = x.shape
-        shares = pooling(length, self.n_tokens).to(x).expand(n_models * n_rows, -1, -1)
-        pooled = torch.bmm(shares, x.view(n_models * n_rows, length, channels))
-        return pooled.view(n_models, n_rows, self.n_tokens, channels)
-
-
-@cache
-def pooling(length: int, n_tokens: int) -> Tensor:
-    """Return the matrix [token, position] of torch's adaptive average pooling.
-
-    As a product it leaves channels last; the pooling itself wants them first, and back.
-    """
-    token = torch.arange(n_tokens)
-    first, last = token * length // n_tokens, -(-(token + 1) * length // n_tokens)
-    position = torch.arange(length)
-    own = (position >= first.unsqueeze(1)) & (position < last.unsqueeze(1))
-    return own / own.sum(1, keepdim=True)
+        return [branch(x) for branch, x in zip(self.branches, xs, strict=True)]
 
 
 class Concat(nn.Module):

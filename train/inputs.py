@@ -62,7 +62,11 @@ def load_frames(corpus: Corpus, wanted: Input, rows: np.ndarray) -> Sequence[np.
     """
     frames = corpus.encoder(wanted.encoder).frames(wanted.layer)
     length = frames.length[rows]
-    _refuse(corpus, wanted, rows, length == 0)
+    if not length.all():
+        raise TrainError(
+            f"{corpus.encoder(wanted.encoder).path}, {wanted.text}: expected frames of every clip, {int((length == 0).sum())} have "
+            f"none (first: {corpus.clip[rows[length == 0]][0]}). Extract this encoder again."
+        )
 
     def read(clips: np.ndarray) -> list[np.ndarray]:
         found = frames.read(rows[clips])
@@ -79,7 +83,7 @@ def _refuse(corpus: Corpus, wanted: Input, rows: np.ndarray, bad: np.ndarray) ->
     if bad.any():
         clips = ", ".join(str(clip) for clip in corpus.clip[rows[bad]][:3])
         raise TrainError(
-            f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN, infinity or nothing "
+            f"{encoder.path}, {wanted.text}: expected finite numbers, {int(bad.sum())} clips hold NaN or infinity "
             f"(first: {clips}). Run `voxcache store verify`, or extract this encoder again."
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -168,32 +169,56 @@ class Dense(nn.Module):
         return out
 
 
+@cache
+def pooling(length: int, n_tokens: int) -> Tensor:
+    """Return the matrix [token, position] of torch's adaptive average pooling.
+
+    As a product it leaves channels last; the pooling itself wants them first, and back.
+    """
+    token = torch.arange(n_tokens)
+    first, last = token * length // n_tokens, -(-(token + 1) * length // n_tokens)
+    position = torch.arange(length)
+    own = (position >= first.unsqueeze(1)) & (position < last.unsqueeze(1))
+    return own / own.sum(1, keepdim=True)
+
+
 class ConvFeatures(nn.Module):
     """Two convolutions of width 3 over a vector as a 1-D signal, ReLU and max-pool 2 after each.
 
-    [model, row, feature] -> [model, row, feature // 4, channel].
+    [model, row, feature] -> [model, row, feature // 4, channel], or [model, row, token, channel] where `n_tokens` are asked for:
+    adaptive averages over the positions.
     """
 
-    def __init__(self, rngs: Rngs, filters: tuple[int, int]) -> None:
+    def __init__(self, rngs: Rngs, filters: tuple[int, int], *, n_tokens: int = 0) -> None:
         super().__init__()
+        self.n_tokens = n_tokens
         self.first = Conv1d(rngs, 1, filters[0])
         self.second = Conv1d(rngs, filters[0], filters[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what is left of each quarter of the vector."""
-        if x.device.type == "cpu":
-            layers = (self.first.dense, self.second.dense)
-            weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
-            found = kernel()
-            way = NativeConvolutions if found is not None and found.fits(x, weights) else TwoConvolutions
-            out: Tensor = way.apply(x, torch.is_grad_enabled(), *weights)  # type: ignore[no-untyped-call]
+        """Return what is left of each quarter of the vector, or the tokens."""
+        if x.device.type != "cpu":
+            return self._pool(self.layer_by_layer(x))
+        layers, learns = (self.first.dense, self.second.dense), torch.is_grad_enabled()
+        weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+        found = kernel()
+        if found is not None and found.fits(x, weights):
+            out: Tensor = NativeConvolutions.apply(x, learns, self.n_tokens, *weights)  # type: ignore[no-untyped-call]
             return out
-        return self.layer_by_layer(x)
+        return self._pool(TwoConvolutions.apply(x, learns, *weights))  # type: ignore[no-untyped-call]
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
-        """Return the same, each layer over all models and clips at once: what a GPU wants, and slower on a CPU."""
+        """Return the features, each layer over all models and clips at once: what a GPU wants, and slower on a CPU."""
         x = F.relu(max_pool2(self.first(x.unsqueeze(-1))))
         return F.relu(max_pool2(self.second(x)))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        if not self.n_tokens:
+            return x
+        n_models, n_rows, length, channels = x.shape
+        shares = pooling(length, self.n_tokens).to(x).expand(n_models * n_rows, -1, -1)
+        pooled = torch.bmm(shares, x.reshape(n_models * n_rows, length, channels))
+        return pooled.view(n_models, n_rows, self.n_tokens, channels)
 
 
 class SelfAttention(nn.Module):

@@ -1,4 +1,5 @@
-/* Two convolutions of width 3 over a vector as a 1-D signal, max-pool 2 and ReLU after each: forward and backward, clip by clip.
+/* Two convolutions of width 3 over a vector as a 1-D signal, max-pool 2 and ReLU after each: forward and
+ * backward, clip by clip.
  *
  * Signals lie as [position, channel] with a zero position before and zeros behind, so that what a position sees, [3 x channel],
  * is a row of memory. Channels are multiples of BLOCK floats. Sums over clips are made in fixed groups, so that the numbers do not
@@ -79,15 +80,17 @@ static void weight_gradient(const float *in, const float *d, float *sums, int64_
     }
 }
 
-typedef struct { int64_t n_models, n_rows, width, n1, n2; } Sizes;
+/* n_tokens > 0: what comes out is pooled to so many positions by adaptive averages, as torch does it */
+typedef struct { int64_t n_models, n_rows, width, n1, n2, n_tokens; } Sizes;
 
-typedef struct { float *x, *y1, *conv, *dy1; } Scratch;
+typedef struct { float *x, *y1, *conv, *dy1, *y2; } Scratch;
 
 static Scratch scratch(const Sizes *s) {
     int64_t half = s->width / 2, room = half + AT_ONCE + 3;
     int64_t n[4] = {2 * half + 4, room * s->n1, room * s->n2, room * s->n1};
-    float *all = calloc(n[0] + n[1] + n[2] + n[3], sizeof(float));
-    return (Scratch){all, all + n[0], all + n[0] + n[1], all + n[0] + n[1] + n[2]};
+    float *all = calloc(n[0] + n[1] + n[2] + n[3] + s->width / 4 * s->n2, sizeof(float));
+    float *y1 = all + n[0], *conv = y1 + n[1], *dy1 = conv + n[2];
+    return (Scratch){all, y1, conv, dy1, dy1 + n[3]};
 }
 
 /* y1, from its position 1 on: the first convolution of one clip, pooled, rectified */
@@ -105,16 +108,44 @@ static void first_layer(const Sizes *s, const float *x, const float *w, const fl
     }
 }
 
-void two_convolutions(const float *x, const float *w1, const float *b1, const float *w2, const float *b2, float *out, int8_t *larger,
-                      int64_t n_models, int64_t n_rows, int64_t width, int64_t n1, int64_t n2, int threads) {
-    Sizes s = {n_models, n_rows, width, n1, n2};
-    int64_t quarter = width / 4;
+static int64_t first_of(const Sizes *s, int64_t token) { return token * (s->width / 4) / s->n_tokens; }
+static int64_t end_of(const Sizes *s, int64_t token) { return ((token + 1) * (s->width / 4) + s->n_tokens - 1) / s->n_tokens; }
+
+/* out [token, n2] = means over each token's positions of y */
+static void to_tokens(const Sizes *s, const float *y, float *out) {
+    for (int64_t token = 0; token < s->n_tokens; token++) {
+        int64_t from = first_of(s, token), to = end_of(s, token);
+        for (int64_t n = 0; n < s->n2; n += WIDE) {
+            vec sum = {0};
+            for (int64_t j = from; j < to; j++) sum += load(y + j * s->n2 + n);
+            store(out + token * s->n2 + n, sum / (float)(to - from));
+        }
+    }
+}
+
+static void from_tokens(const Sizes *s, const float *dout, float *dy) {
+    memset(dy, 0, s->width / 4 * s->n2 * sizeof(float));
+    for (int64_t token = 0; token < s->n_tokens; token++) {
+        int64_t from = first_of(s, token), to = end_of(s, token);
+        for (int64_t n = 0; n < s->n2; n += WIDE) {
+            vec share = load(dout + token * s->n2 + n) / (float)(to - from);
+            for (int64_t j = from; j < to; j++) store(dy + j * s->n2 + n, load(dy + j * s->n2 + n) + share);
+        }
+    }
+}
+
+/* which [clip, position, n2], where given: -1 the first of two positions was let through, 1 the second, 0 neither */
+void two_convolutions(const float *x, const float *w1, const float *b1, const float *w2, const float *b2, float *out, int8_t *which,
+                      int64_t n_models, int64_t n_rows, int64_t width, int64_t n1, int64_t n2, int64_t n_tokens, int threads) {
+    Sizes s = {n_models, n_rows, width, n1, n2, n_tokens};
+    int64_t quarter = width / 4, n_out = n_tokens ? n_tokens : quarter;
 #pragma omp parallel num_threads(threads)
     {
         Scratch t = scratch(&s);
 #pragma omp for schedule(static)
         for (int64_t clip = 0; clip < n_models * n_rows; clip++) {
             int64_t model = clip / n_rows;
+            float *to = out + clip * n_out * n2, *y2 = n_tokens ? t.y2 : to;
             first_layer(&s, x + clip * width, w1 + model * 3 * n1, b1 + model * n1, &t);
             convolve(t.y1, w2 + model * 3 * n1 * n2, t.conv, 2 * quarter, n1, n2);
             for (int64_t j = 0; j < quarter; j++)
@@ -122,29 +153,31 @@ void two_convolutions(const float *x, const float *w1, const float *b1, const fl
                     vec even = load(t.conv + 2 * j * n2 + n), odd = load(t.conv + (2 * j + 1) * n2 + n);
                     mask first = even >= odd;
                     vec y = larger_of(even, odd, first) + load(b2 + model * n2 + n);
-                    int64_t at = (clip * quarter + j) * n2 + n;
-                    store(out + at, only(y, y > 0));
-                    if (larger) *(loose_bytes *)(larger + at) = __builtin_convertvector(first, bytes);
+                    mask passed = y > 0;
+                    store(y2 + j * n2 + n, only(y, passed));
+                    if (which)
+                        *(loose_bytes *)(which + (clip * quarter + j) * n2 + n) =
+                            __builtin_convertvector((first | (~first & 1)) & passed, bytes);
                 }
+            if (n_tokens) to_tokens(&s, y2, to);
         }
         free(t.x);
     }
 }
 
-/* d, from its position 1 on: the gradient of the second convolution's positions, of which one in two was let through */
-static void unpool(const Sizes *s, const float *out, const float *dy, const int8_t *larger, float *d, float *bias_sums) {
+/* d, from its position 1 on: the gradient of the second convolution's positions, of which at most one in two was let through */
+static void unpool(const Sizes *s, const float *dy, const int8_t *which, float *d, float *bias_sums) {
     int64_t n2 = s->n2, quarter = s->width / 4;
     memset(d + (1 + 2 * quarter) * n2, 0, AT_ONCE * n2 * sizeof(float));
     memset(d, 0, n2 * sizeof(float));
     for (int64_t n = 0; n < n2; n += WIDE) {
         vec total = load(bias_sums + n);
         for (int64_t j = 0; j < quarter; j++) {
-            int64_t at = j * n2 + n;
-            vec g = only(load(dy + at), load(out + at) > 0);
-            mask first = __builtin_convertvector(*(const loose_bytes *)(larger + at), mask);
-            total += g;
-            store(d + (1 + 2 * j) * n2 + n, only(g, first));
-            store(d + (2 + 2 * j) * n2 + n, only(g, ~first));
+            mask passed = __builtin_convertvector(*(const loose_bytes *)(which + j * n2 + n), mask);
+            vec g = load(dy + j * n2 + n), first = only(g, passed < 0), second = only(g, passed > 0);
+            total += first + second;
+            store(d + (1 + 2 * j) * n2 + n, first);
+            store(d + (2 + 2 * j) * n2 + n, second);
         }
         store(bias_sums + n, total);
     }
@@ -174,11 +207,11 @@ static void first_gradient(const Sizes *s, const float *w, const Scratch *t, flo
 }
 
 /* back2 [model, 3 x n2, n1] is w2 with its positions reversed and its channels transposed; sums are [model, group, ...], zero */
-void two_convolutions_backward(const float *x, const float *w1, const float *b1, const float *back2, const float *out, const float *dy,
-                               const int8_t *larger, float *dw1, float *db1, float *dw2, float *db2, int64_t n_models, int64_t n_rows,
-                               int64_t width, int64_t n1, int64_t n2, int64_t n_groups, int threads) {
-    Sizes s = {n_models, n_rows, width, n1, n2};
-    int64_t quarter = width / 4, each = (n_rows + n_groups - 1) / n_groups;
+void two_convolutions_backward(const float *x, const float *w1, const float *b1, const float *back2, const float *dout,
+                               const int8_t *which, float *dw1, float *db1, float *dw2, float *db2, int64_t n_models, int64_t n_rows,
+                               int64_t width, int64_t n1, int64_t n2, int64_t n_tokens, int64_t n_groups, int threads) {
+    Sizes s = {n_models, n_rows, width, n1, n2, n_tokens};
+    int64_t quarter = width / 4, n_out = n_tokens ? n_tokens : quarter, each = (n_rows + n_groups - 1) / n_groups;
 #pragma omp parallel num_threads(threads)
     {
         Scratch t = scratch(&s);
@@ -186,9 +219,11 @@ void two_convolutions_backward(const float *x, const float *w1, const float *b1,
         for (int64_t group = 0; group < n_models * n_groups; group++) {
             int64_t model = group / n_groups, from = group % n_groups * each, to = from + each < n_rows ? from + each : n_rows;
             for (int64_t row = from; row < to; row++) {
-                int64_t clip = model * n_rows + row, at = clip * quarter * n2;
+                int64_t clip = model * n_rows + row;
+                const float *dy = dout + clip * n_out * n2;
+                if (n_tokens) from_tokens(&s, dy, t.y2);
                 first_layer(&s, x + clip * width, w1 + model * 3 * n1, b1 + model * n1, &t);
-                unpool(&s, out + at, dy + at, larger + at, t.conv, db2 + group * n2);
+                unpool(&s, n_tokens ? t.y2 : dy, which + clip * quarter * n2, t.conv, db2 + group * n2);
                 weight_gradient(t.y1, t.conv + n2, dw2 + group * 3 * n1 * n2, 2 * quarter, n1, n2);
                 convolve(t.conv, back2 + model * 3 * n2 * n1, t.dy1, width / 2, n2, n1);
                 first_gradient(&s, w1 + model * 3 * n1, &t, dw1 + group * 3 * n1, db1 + group * n1);

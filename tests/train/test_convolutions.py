@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxcache.train import conv_native
+from voxcache.train import layers as layers_module
 from voxcache.train.conv import CHUNK_ROWS, TwoConvolutions
 from voxcache.train.conv_native import NativeConvolutions, kernel
 from voxcache.train.layers import ConvFeatures
@@ -53,13 +54,33 @@ def test_both_ways_are_torchs_layers_and_so_are_their_gradients(way: type, lengt
     weights = weights_of(layers())
     x = vectors(CHUNK_ROWS + 3, length).requires_grad_(way is TwoConvolutions)
     wanted = [*weights, x] if x.requires_grad else weights
-    out, expected = way.apply(x, True, *weights), reference(x, weights)  # type: ignore[attr-defined]
+    tokens = (0,) if way is NativeConvolutions else ()
+    out, expected = way.apply(x, True, *tokens, *weights), reference(x, weights)  # type: ignore[attr-defined]
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
     dy = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
     for ours, theirs in zip(
         torch.autograd.grad(out, wanted, dy), torch.autograd.grad(expected, wanted, dy), strict=True
     ):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 3, 5, 8])
+def test_tokens_are_torchs_adaptive_averages_and_so_are_their_gradients(
+    n_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In C and in torch, with more tokens than positions too (length 22 leaves 5)."""
+    branch = ConvFeatures([np.random.default_rng([5, i]) for i in range(2)], (32, 64), n_tokens=n_tokens)
+    weights, x = weights_of(branch), vectors(9, 22)
+    signal = reference(x, weights).flatten(0, 1).transpose(1, 2)
+    expected = F.adaptive_avg_pool1d(signal, n_tokens).transpose(1, 2).view(2, 9, n_tokens, 64)
+    dy = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    wanted = torch.autograd.grad(expected, weights, dy)
+    for found in (kernel(), None):
+        monkeypatch.setattr(layers_module, "kernel", lambda found=found: found)
+        out = branch(x)
+        torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+        for ours, theirs in zip(torch.autograd.grad(out, weights, dy), wanted, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.skipif(kernel() is None, reason="no C compiler")
@@ -70,7 +91,7 @@ def test_threads_change_no_bit() -> None:
     try:
         for n in (1, 2, 3):
             torch.set_num_threads(n)
-            out = NativeConvolutions.apply(x, True, *weights)
+            out = NativeConvolutions.apply(x, True, 3, *weights)
             found.append(torch.autograd.grad(out.square().sum(), weights))
     finally:
         torch.set_num_threads(n_threads)

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from voxcache.train.architecture import Shape
 from voxcache.train.config import PRESETS, Training
-from voxcache.train.fit import Data, Fitted, Member, fit_stack, scaler
+from voxcache.train.fit import Data, Fitted, Member, fit_stack
 from voxcache.train.fusions import FUSIONS
 from voxcache.train.heads import HEADS
 from voxcache.train.optimiser import learning_rate
+from voxcache.train.scaling import scaler
 from voxcache.train.seeding import generator
 
 N, DIM, CLASSES = 97, 20, 3

@@ -21,7 +21,7 @@ from voxcache.train import inputs
 from voxcache.train.architecture import Rngs, Shape
 from voxcache.train.batching import ahead, bucketed
 from voxcache.train.config import TrainConfig, Training
-from voxcache.train.fit import Data, Member, fit_stack, scaler
+from voxcache.train.fit import Data, Member, fit_stack
 from voxcache.train.frame_networks import CnnLstm, HalvingConv, LayerNorm, Lstm, attend
 from voxcache.train.frame_source import FrameSource
 from voxcache.train.frames import Padded, Ragged, Stored
@@ -30,6 +30,7 @@ from voxcache.train.networks import Network
 from voxcache.train.plan import plan
 from voxcache.train.results import open_results
 from voxcache.train.run import run
+from voxcache.train.scaling import scaler
 from voxcache.train.tables import tables
 
 HEADS_ON_FRAMES = ("cnn-lstm", "cnn-lstm-attention", "transformer")

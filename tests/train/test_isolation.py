@@ -62,3 +62,33 @@ def test_stage_2_runs_where_stage_1_cannot_be_imported(make_store: Callable[...,
     assert done.returncode == 0, done.stderr
     assert "2 trained, 0 reused, 0 failed" in done.stdout
     assert (tmp_path / "out" / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_a_finished_grid_is_answered_without_torch_or_scikit_learn(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Where nothing is left to train, the tables come from the results alone: both packages are made unimportable."""
+    store = make_store()
+    code = textwrap.dedent(
+        """
+        import sys
+
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in set(sys.argv[3].split()):
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        sys.meta_path.insert(0, Refuse())
+        from voxcache.store import open_store
+        from voxcache.train.config import TrainConfig
+        from voxcache.train.run import run
+
+        config = {"heads": ["fcn", "logreg"], "encoders": ["alpha"], "seeds": [0], "training": {"epochs": 1}, "device": "cpu"}
+        run(TrainConfig.model_validate(config), open_store(sys.argv[1]), sys.argv[2], quiet=True)
+        """
+    )
+    for refused, said in (("", "2 trained, 0 reused"), ("torch sklearn", "0 trained, 2 reused")):
+        command = [sys.executable, "-c", code, store.path, str(tmp_path / "out"), refused]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from voxcache.errors import ConfigError
 from voxcache.train.architecture import Shape
-from voxcache.train.fusion_networks import pooling
 from voxcache.train.fusions import FUSIONS, GatedOptions
 from voxcache.train.heads import HEADS
-from voxcache.train.layers import Conv1d, Linear, Noise, SelfAttention, max_pool2
+from voxcache.train.layers import Conv1d, Linear, Noise, SelfAttention, max_pool2, pooling
 from voxcache.train.mixing_networks import Attention, Gated
 from voxcache.train.networks import n_parameters
 
