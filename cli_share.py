@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .words import size
+
 if TYPE_CHECKING:
     from .store.schema import Role
 
 MAX_LISTED = 5
 
-StorePath = Annotated[Path, typer.Argument(help="path of the store")]
-SharedPath = Annotated[Path, typer.Argument(help="path of the store, a folder or a .zip")]
+StorePath = Annotated[str, typer.Argument(help="path or URL of the store")]
+SharedPath = Annotated[str, typer.Argument(help="path or URL of the store: a folder, .zip or .h5")]
 CorpusName = Annotated[str, typer.Argument(help="name of the corpus")]
 EncoderName = Annotated[str, typer.Argument(help="name of the encoder")]
 Columns = list[str] | None
@@ -33,29 +35,40 @@ def add_commands(app: typer.Typer) -> None:
 
 def pack(
     path: SharedPath,
-    out: Annotated[Path, typer.Argument(help="a new folder, or a new file that ends in .zip")],
+    out: Annotated[Path, typer.Argument(help="a new folder, or a new file that ends in .zip or .h5")],
     corpus: Annotated[Columns, typer.Option("--corpus", help="only this corpus; may be repeated")] = None,
     encoder: Annotated[Columns, typer.Option("--encoder", help="only this encoder; may be repeated")] = None,
+    layer: Annotated[
+        Columns, typer.Option("--layer", help="only this layer: 9, last, or encoder=9; may be repeated")
+    ] = None,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="no encoder at all")] = False,
     pooled_only: Annotated[bool, typer.Option("--pooled-only", help="leave frames out")] = False,
     hash_ids: Annotated[
         bool, typer.Option("--hash-ids", help="replace clip ids, speakers and remarks by what names nobody")
     ] = False,
 ) -> None:
-    """Copy what is chosen to a folder or one .zip, without paths, with licences, citations and a manifest."""
-    from .store.pack import Selection
+    """Copy what is chosen to a folder, one .zip or one .h5, without paths, with licences, citations and a manifest."""
+    from .store.pack import Selection, parse_layers
     from .store.pack import pack as pack_store
 
     encoders = () if labels_only else tuple(encoder) if encoder else None
-    selection = Selection(tuple(corpus) if corpus else None, encoders, not pooled_only, hash_ids)
+    layers = parse_layers(layer) if layer else None
+    selection = Selection(tuple(corpus) if corpus else None, encoders, layers, not pooled_only, hash_ids)
     packed = pack_store(path, out, selection)
     for line in (*packed.lines, *packed.stripped):
         typer.echo(line)
-    typer.echo(f"{out}: {packed.n_objects} objects, {packed.n_bytes} bytes, each with its SHA-256 in the manifest")
+    sums = f"its SHA-256 in {packed.sums}" if out.suffix.lower() == ".h5" else "each with its SHA-256 in the manifest"
+    typer.echo(f"{out}: {packed.n_objects} objects, {size(packed.n_bytes)}, {sums}")
+    where = (
+        f"cd {out} && sha256sum --quiet -c {packed.sums.relative_to(out)}"
+        if out.is_dir()
+        else f"sha256sum -c {packed.sums}"
+    )
+    typer.echo(f"to check it: voxcache store verify {out}, or {where}")
 
 
 def merge(
-    sources: Annotated[list[Path], typer.Argument(help="stores, folders or .zip")],
+    sources: Annotated[list[Path], typer.Argument(help="stores: folders, .zip or .h5")],
     into: Annotated[Path, typer.Option("--into", help="store to add to, made where nothing is")],
     by_content: Annotated[
         bool, typer.Option("--by-content", help="match clips by their audio, whatever their ids: for hashed ids")

@@ -66,6 +66,7 @@ def _recheck(
         source = sources[str(held.clip[row])]
         wave = load(source.path, source.start_s, source.end_s)
         new = embed(loaded.get(plan), [wave], cutting=cutting, products=plan.products(pipeline.extract)).pooled[0]
+        new = new[list(stored.layers)]
         error = float((np.linalg.norm(new - values[row], axis=-1) / np.linalg.norm(values[row], axis=-1)).max())
         if error > worst:
             worst, worst_clip = error, str(held.clip[row])

@@ -18,7 +18,7 @@ from .read import Corpus, EncoderGroup
 from .schema import FAILED, MISSING, OK, Products, frame_name, n_units
 from .write import ColumnData, EncoderWriter, UnitData, register_encoder
 
-STRUCTURE = ("name", "n_layers", "dim", "unit_rows", "key", "key_hash", "kind", "products", "digest")
+STRUCTURE = ("name", "n_layers", "layers", "dim", "unit_rows", "key", "key_hash", "kind", "products", "digest")
 """Attributes of an encoder that follow from its arrays; registering writes them."""
 
 
@@ -33,12 +33,14 @@ class Copied:
 class Side:
     """An encoder's embeddings as seen from the rows of a target corpus.
 
-    `rows` int64 [clip of the target] is the row each has here, -1 where it has none or other audio.
+    `rows` int64 [clip of the target] is the row each has here, -1 where it has none or other audio. `layers` are the
+    numbers of those that the target keeps, by default all that are held.
     """
 
-    def __init__(self, encoder: EncoderGroup | None, rows: np.ndarray) -> None:
+    def __init__(self, encoder: EncoderGroup | None, rows: np.ndarray, layers: Sequence[int] | None = None) -> None:
         self.encoder = encoder
         self.rows = rows
+        self.layers = layers
 
     @cached_property
     def status(self) -> np.ndarray:
@@ -61,11 +63,12 @@ class Side:
         """Return pooled values of some clips of the target, float32 [clip, layer, feature]; a unit at a time."""
         encoder = self._held()
         rows = self.rows[wanted]
-        values = np.empty((len(rows), encoder.n_layers, encoder.dim), dtype=np.float32)
+        places = [encoder.layers.index(layer) for layer in self.layers or encoder.layers]
+        values = np.empty((len(rows), len(places), encoder.dim), dtype=np.float32)
         for unit in np.unique(rows // encoder.corpus.unit_rows):
             place = encoder.unit(int(unit))
             mine = rows // encoder.corpus.unit_rows == unit
-            values[mine] = encoder._read(product, place)[rows[mine] - place.start]
+            values[mine] = encoder._read(product, place)[rows[mine] - place.start][:, places]
         return values
 
     def read_frames(self, layer: int, wanted: np.ndarray) -> list[np.ndarray]:
@@ -166,6 +169,7 @@ def copy_encoder(
     products: Products,
     about: Mapping[str, Any],
     reasons: Mapping[str, str] | None = None,
+    layers: Sequence[int] | None = None,
 ) -> Copied:
     """Add an encoder's embeddings to a corpus of another store.
 
@@ -174,6 +178,7 @@ def copy_encoder(
         products: what to copy of what the source holds.
         about: attributes for an encoder that the target does not have yet.
         reasons: what to write in place of some of the source's remarks.
+        layers: numbers of the layers to copy; without it all that the source holds.
 
     Raises:
         KeyMismatch: the target's embeddings of that name were made from something else.
@@ -181,7 +186,8 @@ def copy_encoder(
     present = target.encoder(source.name) if source.name in target.encoders else None
     old = Side(present, np.arange(target.n_clips))
     same = (rows >= 0) & (source.corpus.sha256[rows] == target.sha256)
-    new = Side(source, np.where(same, rows, -1))
+    kept = tuple(layers or source.layers)
+    new = Side(source, np.where(same, rows, -1), kept)
     wanted = products if present is None else present.products.union(products)
     plan = _Plan(old, new, wanted.names(), target.unit_rows)
     placed = old.lengths()
@@ -194,6 +200,7 @@ def copy_encoder(
         n_frames=np.where(placed > 0, placed, new.lengths()),
         products=products,
         about={} if present is not None else about,
+        layers=kept,
     )
     for unit in range(n_units(target.n_clips, target.unit_rows)):
         _copy_unit(plan, writer, unit, dict(reasons or {}))
@@ -207,7 +214,7 @@ def _copy_unit(plan: _Plan, writer: EncoderWriter, unit: int, reasons: Mapping[s
     if not plan.changes(rows, names):
         return
     kept = Products.from_names(names, writer.products.frames_dtype)
-    shape = (writer.encoder.n_layers, writer.encoder.dim)
+    shape = (len(writer.encoder.layers), writer.encoder.dim)
     remarks = np.array([reasons.get(text, text) for text in plan.reasons(rows)], dtype=object)
     data = UnitData(
         status=plan.status[rows],
@@ -245,6 +252,7 @@ def grow_encoders(corpus: Corpus) -> None:
             n_frames=Side(encoder, np.arange(corpus.n_clips)).lengths(),
             products=encoder.products,
             about={},
+            layers=encoder.layers,
         )
 
 

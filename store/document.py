@@ -187,7 +187,7 @@ def _rules(kind: Any, about: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     if kind == "store":
         rules.append(("corpora", "names", _are_names(about.get("corpora", []))))
     if kind == "corpus":
-        columns = about.get("columns")
+        columns: Any = about.get("columns")
         rules += [
             ("n_clips", f"0 to {MAX_CLIPS}", _is_int(about.get("n_clips"), 0, MAX_CLIPS)),
             ("unit_rows", f"1 to {MAX_UNIT_ROWS}", _is_int(about.get("unit_rows"), 1, MAX_UNIT_ROWS)),

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, StoreError
-from .archive import is_archive
+from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, grow_encoders
-from .pack import open_shared
-from .read import Corpus, Store
+from .read import Corpus, Store, open_store
 from .schema import FAILED, MISSING, OK, Products, n_units, node_name
 from .write import EncoderWriter, UnitData, check_key, create_store, register_clips, register_encoder
 
@@ -51,7 +51,7 @@ def export(path: str | Path, corpus: str, encoder: str, out: str | Path, *, laye
         StoreError: no such corpus, encoder or layer.
     """
     write = _choose(_WRITERS, Path(out))
-    held = open_shared(path).corpus(corpus).encoder(encoder)
+    held = open_store(path).corpus(corpus).encoder(encoder)
     ledger = held.ledger()
     about = {
         "corpus": corpus,
@@ -157,8 +157,10 @@ def import_embeddings(
         KeyMismatch: the corpus has an encoder of that name made from something else.
     """
     source = Path(source)
-    if is_archive(path):
-        raise ConfigError(f"{path}: a .zip cannot be added to. Unzip it into a folder first.")
+    if is_one_file(path):
+        raise ConfigError(
+            f"{path}: one file cannot be added to. `voxcache store pack {path} FOLDER` makes a folder of it."
+        )
     node_name("corpus", corpus), node_name("encoder", encoder)
     given = _load(source, array, ids)
     key = {**dict(facts or {}), "imported": given.file_sha256, "ids": given.ids_sha256, "array": array}
@@ -202,7 +204,16 @@ def _load(source: Path, array: str, ids: str | Path | None) -> _Given:
     try:
         arrays = _choose(_READERS, source)(source, array)
         names = Path(ids).read_text(encoding="utf-8").splitlines() if ids else _strings(arrays.get("ids"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        EOFError,
+        MemoryError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise ConfigError(f"{source}: cannot be read ({error}). Nothing was written.") from error
     values = arrays.get(array)
     if values is None:

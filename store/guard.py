@@ -30,7 +30,13 @@ MAX_REMEMBERED = 65_536
 _INSIDE: set[tuple[str, str]] = set()
 SLACK_ROWS = 2**16
 """Rows that an array may be longer than its corpus says: another process may just be registering clips."""
-AXES = {"clip": ("clip",), "layer": ("layer",), "status": ("clip",), "reason": ("clip",), "sha256": ("clip",)}
+AXES: dict[str, tuple[str, ...]] = {
+    "clip": ("clip",),
+    "layer": ("layer",),
+    "status": ("clip",),
+    "reason": ("clip",),
+    "sha256": ("clip",),
+}
 AXES |= {"pooled": ("clip", "layer", "feature"), "pooled_std": ("clip", "layer", "feature")}
 AXES |= {"frames/start": ("clip",), "frames/length": ("clip",)}
 KINDS = {"pooled": "f", "pooled_std": "f", "status": "u", "frames": "f", "frames/start": "i", "frames/length": "i"}

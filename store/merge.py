@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError, StoreError
+from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, copy_encoder, described, grow_encoders
 from .keys import differences
-from .pack import CORPUS_STRUCTURE, MANIFEST, open_shared, require_sound
+from .pack import CORPUS_STRUCTURE, require_sound
 from .read import Column, Corpus, EncoderGroup, Store, open_store
+from .swap import staging_path, swap, tidy
 from .write import ColumnData, create_store, register_clips
 
 MAX_LISTED = 3
@@ -66,12 +68,15 @@ def merge(sources: Sequence[str | Path], into: str | Path, *, by_content: bool =
         IntegrityError: one of the stores is damaged.
     """
     into = Path(into)
-    if into.suffix.lower() == ".zip":
-        raise ConfigError(f"{into}: a .zip cannot be added to. Merge into a folder, then `voxcache store pack` it.")
+    if is_one_file(into):
+        raise ConfigError(
+            f"{into}: a {into.suffix} cannot be added to. Merge into a folder, then `voxcache store pack` it."
+        )
     with writer_lock(into):
-        staging = _tidy(into)
+        tidy(into)
+        staging = staging_path(into)
         held = [open_store(into)] if into.exists() else []
-        stores = [*held, *(open_shared(path) for path in sources)]
+        stores = [*held, *(open_store(path) for path in sources)]
         for store in stores:
             require_sound(store)
         corpora = _gather(stores, by_content=by_content)
@@ -83,31 +88,12 @@ def merge(sources: Sequence[str | Path], into: str | Path, *, by_content: bool =
                 shutil.copytree(
                     into, staging, copy_function=_link, ignore=shutil.ignore_patterns("*.partial", "*.dropped")
                 )
-                shutil.rmtree(staging / MANIFEST, ignore_errors=True)
             target = create_store(staging)
             merged = [_add(corpus, target) for corpus in corpora[sum(len(store.corpora) for store in held) :]]
-            _swap(staging, into)
+            swap(into)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return merged
-
-
-def _tidy(into: Path) -> Path:
-    """Undo what a killed merge left; return the path to build at."""
-    staging, previous = into.with_name(f".{into.name}.merging"), into.with_name(f".{into.name}.before-merge")
-    if previous.exists() and not into.exists():
-        previous.rename(into)
-    shutil.rmtree(previous, ignore_errors=True)
-    shutil.rmtree(staging, ignore_errors=True)
-    return staging
-
-
-def _swap(staging: Path, into: Path) -> None:
-    previous = into.with_name(f".{into.name}.before-merge")
-    if into.exists():
-        into.rename(previous)
-    staging.rename(into)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _link(source: str, target: str) -> None:
@@ -209,6 +195,9 @@ def _encoder_conflicts(one: EncoderGroup, other: EncoderGroup) -> Iterator[str]:
     shapes = ((one.n_layers, one.dim), (other.n_layers, other.dim))
     if shapes[0] != shapes[1]:
         found.append(f"layers x dim: {shapes[0][0]} x {shapes[0][1]} in the store, {shapes[1][0]} x {shapes[1][1]} now")
+    elif one.layers != other.layers:
+        held = [", ".join(map(str, side.layers)) for side in (one, other)]
+        found.append(f"layers held: {held[0]} in the store, {held[1]} now")
     types = (one.products.frames_dtype, other.products.frames_dtype)
     if one.frame_layers and other.frame_layers and types[0] != types[1]:
         found.append(f"frames: {types[0]} in the store, {types[1]} now")

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import zarr
 
 from ..errors import ConfigError, IntegrityError, StoreError, UnknownName
-from .archive import archive_root, is_archive, write_archive
+from .archive import is_one_file, write_archive
 from .backend import writer_lock
+from .checksums import MANIFEST, SUMS, file_sha256, forget_manifest, write_manifest
 from .copying import copy_encoder, described
-from .read import Column, Corpus, EncoderGroup, Store, check_schema, open_store
+from .hdf5 import need_h5py, write_h5
+from .read import Column, Corpus, EncoderGroup, Store, open_store
 from .verify import verify
 from .write import ColumnData, create_store, register_clips
 
-MANIFEST = "manifest"
-"""Group at the root of a packed store whose attributes list every object."""
-CORPUS_STRUCTURE = ("kind", "name", "unit_rows", "n_clips", "columns", "encoders", "digest")
+CORPUS_STRUCTURE = ("kind", "name", "unit_rows", "n_clips", "columns", "column_digests", "encoders", "digest")
 
 _ABSOLUTE = r"(?:~?/(?!/)(?=\S)|[A-Za-z]:[\\/]|\\\\)"
 _WHOLE = re.compile(rf"(?P<kind>\w+:(?!//))?{_ABSOLUTE}.*|(?P<scheme>file:)//.*", re.DOTALL)
@@ -34,31 +32,30 @@ _WITHIN = re.compile(rf"(?<![\w./\\:~+-]){_ABSOLUTE}(?:[^\s'\",;)]*[\\/])?|file:
 
 @dataclass(frozen=True)
 class Selection:
-    """What to pack; None means all there is. `hash_ids` replaces clip ids by ones that follow from the audio's content."""
+    """What to pack; None means all there is. `hash_ids` replaces clip ids by ones that follow from the audio's content.
+
+    `layers` are numbers, negative from the end, by encoder; those under "" are for encoders that are not named.
+    """
 
     corpora: tuple[str, ...] | None = None
     encoders: tuple[str, ...] | None = None
+    layers: Mapping[str, tuple[int, ...]] | None = None
     frames: bool = True
     hash_ids: bool = False
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What a pack holds: one line a corpus and encoder, what was stripped, objects and bytes by the manifest."""
+    """What a pack holds: one line a corpus and encoder, what was stripped, objects and bytes by the manifest.
+
+    `sums` is where `sha256sum -c` finds its list: in the folder, or beside the one file.
+    """
 
     lines: tuple[str, ...]
     stripped: tuple[str, ...]
     n_objects: int
     n_bytes: int
-
-
-def open_shared(path: str | Path) -> Store:
-    """Open a store for reading, in a folder or in one .zip."""
-    if not is_archive(path):
-        return open_store(path)
-    root = archive_root(path)
-    check_schema(root, path)
-    return Store(root, str(path))
+    sums: Path
 
 
 def require_sound(store: Store) -> None:
@@ -72,18 +69,26 @@ def require_sound(store: Store) -> None:
 
 
 def pack(path: str | Path, out: str | Path, selection: Selection | None = None) -> Packed:
-    """Copy a selection of a store to a new folder, or to one file where `out` ends in .zip.
+    """Copy a selection of a store to a new folder, or to one file where `out` ends in .zip or .h5.
 
     Raises:
         UnknownName: a corpus or encoder that the store does not hold.
+        ConfigError: a layer that an encoder does not hold; h5py is not installed.
         IntegrityError: the store is damaged.
         StoreError: `out` exists.
     """
     selection, out = selection or Selection(), Path(out)
-    source = open_shared(path)
+    if out.suffix.lower() == ".h5":
+        need_h5py()
+    source = open_store(path)
     corpora = _chosen("corpus", selection.corpora, source.corpora)
     held = {encoder for name in corpora for encoder in source.corpus(name).encoders}
     encoders = _chosen("encoder", selection.encoders, sorted(held))
+    _chosen("encoder", sorted({*(selection.layers or ())} - {""}), encoders)
+    chosen = [
+        source.corpus(name).encoder(one) for name in corpora for one in source.corpus(name).encoders if one in encoders
+    ]
+    layers = {encoder.path: chosen_layers(encoder, selection.layers) for encoder in chosen}
     require_sound(source)
     with writer_lock(out):
         if out.exists():
@@ -91,11 +96,18 @@ def pack(path: str | Path, out: str | Path, selection: Selection | None = None) 
         staging = out.with_name(f".{out.name}.packing")
         shutil.rmtree(staging, ignore_errors=True)
         try:
-            packed = _build(source, staging, corpora, encoders, selection)
-            if is_archive(out):
-                write_archive(staging, out)
+            packed = _build(source, staging, corpora, selection, layers)
+            if is_one_file(out):
+                if out.suffix.lower() == ".h5":
+                    forget_manifest(staging)
+                    write_h5(staging, out)
+                else:
+                    write_archive(staging, out)
+                packed = replace(packed, sums=out.with_name(f"{out.name}.sha256"))
+                packed.sums.write_text(f"{file_sha256(out)}  {out.name}\n", encoding="utf-8")
             else:
                 staging.rename(out)
+                packed = replace(packed, sums=out / SUMS)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return packed
@@ -108,8 +120,28 @@ def _chosen(kind: str, names: Sequence[str] | None, known: Sequence[str]) -> tup
     return tuple(known) if names is None else tuple(dict.fromkeys(names))
 
 
+def chosen_layers(encoder: EncoderGroup, wanted: Mapping[str, tuple[int, ...]] | None) -> tuple[int, ...]:
+    """Return the numbers of the layers to pack: those asked for by name, or those of the general wish that it holds.
+
+    Raises:
+        ConfigError: it does not hold one that was asked of it, or none of those asked of all.
+    """
+    if wanted is None or not {"", encoder.name} & {*wanted}:
+        return encoder.layers
+    named = encoder.name in wanted
+    asked = [layer + encoder.n_layers if layer < 0 else layer for layer in wanted[encoder.name if named else ""]]
+    found = tuple(layer for layer in encoder.layers if layer in asked)
+    lacking = sorted({*asked} - {*found})
+    if not found or (named and lacking):
+        raise ConfigError(
+            f"{encoder.path}: expected layers among {', '.join(map(str, encoder.layers))}, got "
+            f"{', '.join(map(str, lacking))}. Say `--layer {encoder.name}=N`, or leave it out with --encoder."
+        )
+    return found
+
+
 def _build(
-    source: Store, staging: Path, corpora: Sequence[str], encoders: Sequence[str], selection: Selection
+    source: Store, staging: Path, corpora: Sequence[str], selection: Selection, layers: Mapping[str, tuple[int, ...]]
 ) -> Packed:
     store = create_store(staging)
     lines: list[str] = []
@@ -117,21 +149,25 @@ def _build(
     for name in corpora:
         if name == MANIFEST:
             raise ConfigError(f"corpus {name!r}: a packed store keeps its manifest under that name. Rename the corpus.")
-        lines += _pack_corpus(source.corpus(name), store, encoders, _Task(selection, source.uuid, stripped))
-    n_objects, n_bytes = write_manifest(staging, lines)
-    return Packed(tuple(lines), tuple(stripped), n_objects, n_bytes)
+        lines += _pack_corpus(source.corpus(name), store, _Task(selection, layers, source.uuid, stripped))
+    listed = write_manifest(staging, lines)
+    return Packed(tuple(lines), tuple(stripped), len(listed.names), sum(listed.n_bytes), staging / SUMS)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What all corpora of a pack share; `secret` is the identity of the store, which the pack does not carry."""
+    """What all corpora of a pack share: by path of the encoders to take, the layers of each.
+
+    `secret` is the identity of the store, which the pack does not carry.
+    """
 
     selection: Selection
+    layers: Mapping[str, tuple[int, ...]]
     secret: str
     stripped: list[str]
 
 
-def _pack_corpus(corpus: Corpus, store: Store, encoders: Sequence[str], task: _Task) -> Iterator[str]:
+def _pack_corpus(corpus: Corpus, store: Store, task: _Task) -> Iterator[str]:
     selection, stripped = task.selection, task.stripped
     ids = hashed_ids(corpus.sha256) if selection.hash_ids else [str(clip) for clip in corpus.clip]
     columns, left_out = _columns(corpus, task.secret if selection.hash_ids else None)
@@ -156,14 +192,17 @@ def _pack_corpus(corpus: Corpus, store: Store, encoders: Sequence[str], task: _T
         + (f", left out: {', '.join(left_out)}" if left_out else "")
     )
     for name in corpus.encoders:
-        if name in encoders:
-            yield _pack_encoder(corpus.encoder(name), target, selection, stripped)
+        encoder = corpus.encoder(name)
+        if encoder.path in task.layers:
+            yield _pack_encoder(encoder, target, task)
 
 
-def _pack_encoder(encoder: EncoderGroup, target: Corpus, selection: Selection, stripped: list[str]) -> str:
+def _pack_encoder(encoder: EncoderGroup, target: Corpus, task: _Task) -> str:
+    selection, stripped, layers = task.selection, task.stripped, task.layers[encoder.path]
     if _strip(encoder.key, f"{encoder.path}, key", []) != encoder.key:
         raise ConfigError(f"{encoder.path}: its key holds an absolute path, which cannot be taken out. Leave it out.")
-    products = encoder.products if selection.frames else replace(encoder.products, frames=())
+    framed = tuple(layer for layer in encoder.frame_layers if selection.frames and layer in layers)
+    products = replace(encoder.products, frames=framed)
     reasons = {str(text): str(text) for text in encoder.ledger().reason}
     if selection.hash_ids:
         reasons = dict.fromkeys(filter(None, reasons), "said in the original store")
@@ -171,11 +210,13 @@ def _pack_encoder(encoder: EncoderGroup, target: Corpus, selection: Selection, s
         reasons = {text: _strip(text, f"{encoder.path}, reason", stripped) for text in reasons}
     about = _strip(described(encoder), encoder.path, stripped)
     rows = np.arange(target.n_clips)
-    copied = copy_encoder(encoder, target, rows, products=products, about=about, reasons=reasons)
+    copied = copy_encoder(encoder, target, rows, products=products, about=about, reasons=reasons, layers=layers)
+    part = "" if layers == tuple(range(encoder.n_layers)) else f" (only {', '.join(map(str, layers))})"
     kept = ", ".join(products.names())
     random = ", RANDOM WEIGHTS" if encoder.is_random else ""
     return (
-        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips, {encoder.n_layers} layers x {encoder.dim}, {kept}, "
+        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips, {encoder.n_layers} layers{part} x {encoder.dim}, "
+        f"{kept}, "
         f"licence {encoder.card.get('licence', 'unknown')}{random}"
     )
 
@@ -251,17 +292,16 @@ def without_paths(text: str) -> str:
     return _WITHIN.sub("", text)
 
 
-def write_manifest(folder: Path, lines: Sequence[str]) -> tuple[int, int]:
-    """List every object of a store with its size and SHA-256 in the attributes of one more group; return count and bytes."""
-    objects = {
-        item.relative_to(folder).as_posix(): _facts(item) for item in sorted(folder.rglob("*")) if item.is_file()
-    }
-    document = zarr.Group.from_store(folder / MANIFEST).metadata.to_dict()
-    document["attributes"] = {"packed": list(lines), "objects": objects}
-    (folder / MANIFEST / "zarr.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    return len(objects), sum(cast(int, facts["bytes"]) for facts in objects.values())
-
-
-def _facts(item: Path) -> dict[str, int | str]:
-    with item.open("rb") as file:
-        return {"bytes": item.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def parse_layers(wishes: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return "9", "last" and "encoder=9" as the layers of a `Selection`. Raises `ConfigError` for anything else."""
+    layers: dict[str, tuple[int, ...]] = {}
+    problems = []
+    for wish in wishes:
+        encoder, _, layer = wish.rpartition("=")
+        if not re.fullmatch(r"last|-?\d{1,4}", layer):
+            problems.append(f"--layer {wish!r}: expected a number, last, or encoder=number. Correct it.")
+            continue
+        layers[encoder] = (*layers.get(encoder, ()), -1 if layer == "last" else int(layer))
+    if problems:
+        raise ConfigError(problems)
+    return layers

@@ -146,6 +146,20 @@ def test_another_file_or_other_audio_is_refused(store: Path, tmp_path: Path) -> 
     assert {file: file.read_bytes() for file in before} == before
 
 
+def test_a_file_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """An .npy header of an exabyte and an .npz cut short are refused with a sentence, and no store is made."""
+    np.save(tmp_path / "x.npy", np.zeros((3, 4)))
+    data = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(data.replace(b"(3, 4), }" + b" " * 14, b"(3, 444444444444), }".ljust(23)))
+    np.savez(tmp_path / "y.npz", embeddings=np.zeros((3, 4)))
+    (tmp_path / "y.npz").write_bytes((tmp_path / "y.npz").read_bytes()[:-20])
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    for name in ("x.npy", "y.npz"):
+        with pytest.raises(ConfigError, match=r"cannot be read|expected"):
+            import_embeddings(tmp_path / "s.zarr", "corpus", "theirs", tmp_path / name, ids=tmp_path / "ids.txt")
+    assert not (tmp_path / "s.zarr").exists()
+
+
 @pytest.mark.parametrize(
     ("values", "ids", "message"),
     [

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +29,10 @@ from voxcache.store import (
 from voxcache.store.backend import writer_lock
 from voxcache.store.merge import MergeConflict, merge
 from voxcache.store.pack import Selection, pack
+from voxcache.store.swap import previous_path
 from voxcache.store.verify import verify
 
+KILLER = Path(__file__).parents[1] / "support" / "kill_merge.py"
 FULL = Products(std=True, frames=(2,))
 NOTHING_MORE = Products()
 
@@ -283,14 +290,46 @@ def test_damage_and_other_writers_are_refused(tmp_path: Path) -> None:
     _require(a, made, NOTHING_MORE)
 
 
-def test_a_killed_merge_leaves_the_store_as_it_was(tmp_path: Path) -> None:
-    """Whatever stage a merge died at, the next one finds the store before it, and completes."""
+def test_a_merge_killed_at_any_step_has_happened_or_not(tmp_path: Path) -> None:
+    """Killed before each rename, link and removal, the store opens with the clips before or after, sound, and can be merged."""
     made = Made()
-    a, b = _store(tmp_path / "a.zarr", made, rows=range(6)), _store(tmp_path / "b.zarr", made, rows=range(6, 11))
-    (tmp_path / ".a.zarr.merging").mkdir()
-    a.rename(tmp_path / ".a.zarr.before-merge")
-    merge([b], a)
+    _store(tmp_path / "a.zarr", made, rows=range(6))
+    _store(tmp_path / "b.zarr", made, rows=range(6, 11))
+    kills = subprocess.run(
+        [sys.executable, KILLER, tmp_path / "a.zarr", tmp_path / "b.zarr"], capture_output=True, text=True, check=False
+    )
+    assert kills.returncode == 0, kills.stderr + kills.stdout
+    steps = [json.loads(line) for line in kills.stdout.splitlines()]
+    assert {step["clips"] for step in steps} == {6, 11}
+    assert any(step["beside"] for step in steps), "no kill fell between the two renames"
+    assert all(step["after"] == 11 and not step["damage"] for step in steps), steps
+
+
+@pytest.mark.parametrize("command", ["open", "extract", "merge"])
+def test_whoever_comes_first_puts_the_store_back(tmp_path: Path, command: str) -> None:
+    """With the store beside its place, a reader, a writer and a merge each find it as it was."""
+    made = Made()
+    a, b = _store(tmp_path / "a.zarr", made), _store(tmp_path / "b.zarr", made)
+    a.rename(previous_path(a))
+    if command == "merge":
+        merge([b], a)
+    else:
+        (open_store if command == "open" else create_store)(a)
+    assert not previous_path(a).exists()
     _require(a, made, NOTHING_MORE)
+
+
+def test_a_reader_waits_while_stores_change_places(tmp_path: Path) -> None:
+    """A store that is opened between the renames of a running merge is not put back under its feet, but waited for."""
+    made = Made()
+    a = _store(tmp_path / "a.zarr", made)
+    with writer_lock(a), ThreadPoolExecutor(1) as pool:
+        a.rename(previous_path(a))
+        opened = pool.submit(open_store, a)
+        time.sleep(0.2)
+        assert not opened.done()
+        previous_path(a).rename(a)
+        assert opened.result(timeout=5).corpora == ("corpus",)
 
 
 def test_a_disk_that_fills_up_midway_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 import zipfile
@@ -12,12 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_store import Made, fill, register
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer.core import default_buffer_prototype
+from zarr.core.sync import sync
 
-from voxcache.errors import IntegrityError, SchemaError, StoreError, UnknownName
+from voxcache.errors import ConfigError, IntegrityError, KeyMismatch, SchemaError, StoreError, UnknownName
 from voxcache.store import ColumnData, Products, create_store, open_store, register_clips
 from voxcache.store.archive import archive_root
+from voxcache.store.checksums import read_manifest
+from voxcache.store.labels import label
 from voxcache.store.layout import update_attributes
-from voxcache.store.pack import Selection, open_shared, pack, without_paths
+from voxcache.store.merge import merge
+from voxcache.store.pack import Selection, pack, parse_layers, without_paths
 from voxcache.store.verify import verify
 
 MADE = Made()
@@ -47,11 +52,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["out.zarr", "out.zip"])
+@pytest.mark.parametrize("name", ["out.zarr", "out.zip", "out.h5"])
 def test_a_pack_is_sound_and_equal(store: Path, tmp_path: Path, name: str) -> None:
-    """Everything packed to a folder or a .zip verifies clean and gives the values of the store, frames included."""
+    """Everything packed to a folder, a .zip or an .h5 verifies clean and gives the values of the store, frames included."""
+    if name.endswith("h5"):
+        pytest.importorskip("h5py")
     pack(store, tmp_path / name)
-    packed = open_shared(tmp_path / name)
+    packed = open_store(tmp_path / name)
     assert verify(packed) == []
     encoder = packed.corpus("corpus").encoder("made")
     np.testing.assert_array_equal(encoder.pooled_all(), np.stack([MADE.pooled(row) for row in range(MADE.n)]))
@@ -121,15 +128,162 @@ def test_hashed_ids_can_be_matched_by_who_has_the_audio(store: Path, tmp_path: P
 
 
 def test_the_manifest_lists_every_object(store: Path, tmp_path: Path) -> None:
-    """Sizes and checksums of all files but the manifest itself stand in it, as a zip's reader finds them."""
+    """Sizes and checksums of all files but the manifest's own stand in it, as a zip's reader finds them."""
     pack(store, tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-        content = {name: archive.read(name) for name in archive.namelist()}
-    listed = json.loads(content.pop("manifest/zarr.json"))["attributes"]["objects"]
-    assert listed == {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()
-    }
+        content = {name: archive.read(name) for name in archive.namelist() if not name.startswith("manifest/")}
+        text = archive.read("manifest/sha256sums/c/0").decode()
+    listed = read_manifest(open_store(tmp_path / "out.zip").group)
+    assert listed is not None
+    assert listed.names == tuple(sorted(content))
+    assert listed.n_bytes == tuple(len(content[name]) for name in listed.names)
+    assert text == "".join(f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in listed.names)
+
+
+def test_sha256sum_and_verify_find_what_changed_on_the_way(store: Path, tmp_path: Path) -> None:
+    """Both say a pack is whole, and name the one file of which a byte, even an unread one, is another."""
+    packed = pack(store, tmp_path / "out.zarr")
+    (tmp_path / "out.zarr/corpus/label/c/0").write_bytes(b"")
+    done = subprocess.run(
+        ["sha256sum", "--quiet", "-c", packed.sums.relative_to(tmp_path / "out.zarr")],
+        cwd=tmp_path / "out.zarr",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "corpus/label/c/0: FAILED\n"
+    assert any(
+        line.startswith("manifest, corpus/label/c/0") for line in map(str, verify(open_store(tmp_path / "out.zarr")))
+    )
+    for name in ("out.zip", "out.h5"):
+        one = pack(store, tmp_path / name)
+        assert subprocess.run(["sha256sum", "-c", one.sums.name], cwd=tmp_path, check=True, capture_output=True).stdout
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b"x")
+        assert subprocess.run(
+            ["sha256sum", "-c", one.sums.name], cwd=tmp_path, check=False, capture_output=True
+        ).returncode
+
+
+def test_a_pack_that_is_added_to_is_one_no_more(store: Path, tmp_path: Path) -> None:
+    """Labels written into a packed folder are not damage: its manifest goes when it is opened for writing."""
+    pack(store, tmp_path / "out.zarr")
+    (tmp_path / "labels.csv").write_text("clip,mood\nclip-000.wav,sad\n")
+    label(tmp_path / "out.zarr", "corpus", tmp_path / "labels.csv")
+    assert not (tmp_path / "out.zarr/manifest").exists()
+    assert verify(open_store(tmp_path / "out.zarr")) == []
+
+
+@pytest.mark.parametrize("name", ["out.zarr", "out.h5"])
+def test_some_layers_keep_their_numbers(store: Path, tmp_path: Path, name: str) -> None:
+    """Layers 0 and 2 of three are read as 0, 2 and last; layer 1 is refused by name; key, digests and frames are true."""
+    if name.endswith("h5"):
+        pytest.importorskip("h5py")
+    pack(store, tmp_path / name, Selection(layers={"": (0, -1)}))
+    packed = open_store(tmp_path / name)
+    assert verify(packed) == []
+    whole, cut = (one.corpus("corpus").encoder("made") for one in (open_store(store), packed))
+    assert (cut.layers, cut.n_layers, cut.key_hash) == ((0, 2), 3, whole.key_hash)
+    assert list(cut._read("layer")) == [0, 2]
+    for layer in (0, 2, -1):
+        np.testing.assert_array_equal(cut.pooled(layer), whole.pooled(layer))
+        np.testing.assert_array_equal(cut.pooled_std(layer), whole.pooled_std(layer))
+    np.testing.assert_array_equal(cut.pooled_all(), whole.pooled_all()[:, [0, 2]])
+    np.testing.assert_array_equal(cut.frames(2).read([7])[0], MADE.frames(7))
+    for layer in (1, -2):
+        with pytest.raises(StoreError, match=r"holds layers 0, 2 of 0 to 2, not layer 1\. Take one of these"):
+            cut.pooled(layer)
+    pack(tmp_path / name, tmp_path / f"again-{name}", Selection(layers={"made": (0,)}))
+    assert verify(open_store(tmp_path / f"again-{name}")) == []
+    again = open_store(tmp_path / f"again-{name}").corpus("corpus").encoder("made")
+    assert (again.layers, again.frame_layers) == ((0,), ())
+    np.testing.assert_array_equal(again.pooled(0), whole.pooled(0))
+
+
+def test_layers_that_are_not_there_are_refused(store: Path, tmp_path: Path) -> None:
+    """A layer no encoder holds, and one asked of an encoder by name, are named; nothing is written."""
+    for layers, message in (
+        ({"": (7,)}, "expected layers among 0, 1, 2, got 7"),
+        ({"made": (0, 7)}, "expected layers among 0, 1, 2, got 7"),
+        ({"maid": (0,)}, "encoder 'maid': unknown, did you mean 'made'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            pack(store, tmp_path / "out.zarr", Selection(layers=layers))
+    with pytest.raises(ConfigError, match="--layer 'made=first': expected a number, last"):
+        parse_layers(["made=first"])
+    assert parse_layers(["3", "made=last", "made=1"]) == {"": (3,), "made": (-1, 1)}
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_merging_and_extending_respect_the_layers(store: Path, tmp_path: Path) -> None:
+    """Cut packs of the same layers merge; other layers are a contradiction by name; a new encoder's room is not mixed up."""
+    for name, layers in (("a", (0, 2)), ("b", (0, 2)), ("c", (1,))):
+        pack(store, tmp_path / f"{name}.zarr", Selection(layers={"": layers}, hash_ids=name == "b"))
+    merge([tmp_path / "b.zarr"], tmp_path / "a.zarr")
+    merged = open_store(tmp_path / "a.zarr")
+    assert verify(merged) == []
+    encoder = merged.corpus("corpus").encoder("made")
+    assert (merged.corpus("corpus").n_clips, encoder.layers) == (22, (0, 2))
+    np.testing.assert_array_equal(encoder.pooled(2)[11:], encoder.pooled(2)[:11])
+    with pytest.raises(StoreError, match=r"layers held: 0, 2 in .*, 1 in "):
+        merge([tmp_path / "c.zarr"], tmp_path / "a.zarr")
+    with pytest.raises(KeyMismatch, match="holds layers 0, 2 of 0 to 2 only"):
+        register(tmp_path / "a.zarr", MADE)
+
+
+def test_h5py_alone_reads_the_h5(store: Path, tmp_path: Path) -> None:
+    """A process that can import neither voxcache nor zarr reads values, ids, labels, layer numbers and the card with h5py."""
+    pytest.importorskip("h5py")
+    pack(store, tmp_path / "out.h5", Selection(layers={"": (1, 2)}))
+    encoder = open_store(store).corpus("corpus").encoder("made")
+    np.save(tmp_path / "expected.npy", encoder.pooled(1))
+    np.save(tmp_path / "frames.npy", MADE.frames(7))
+    code = f"""
+import json, sys; sys.modules["voxcache"] = sys.modules["zarr"] = None
+import h5py, numpy as np
+with h5py.File({str(tmp_path / "out.h5")!r}) as file:
+    made = file["corpus/made"]
+    place = list(made["layer"]).index(1)
+    np.testing.assert_array_equal(made["pooled"][:, place], np.load({str(tmp_path / "expected.npy")!r}))
+    start, length = made["frames/start"][7], made["frames/length"][7]
+    np.testing.assert_array_equal(made["frames/layer_02"][start:start + length], np.load({str(tmp_path / "frames.npy")!r}))
+    assert list(made["clip"].asstr()) == list(file["corpus/clip"].asstr()) == {MADE.ids!r}
+    assert file["corpus/label"].asstr()[4] == "class 1" and file["corpus/label"].attrs["role"] == "class"
+    about = json.loads(made.attrs["voxcache"])
+    assert about["layers"] == [1, 2] and about["key"]["dtype"] == "float32"
+    assert json.loads(file["corpus"].attrs["voxcache"])["licence"] == "CC0-1.0"
+    assert [axis.label for axis in made["pooled"].dims] == ["clip", "layer", "feature"] and made["pooled"].fletcher32
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_h5_stands_for_every_object(store: Path, tmp_path: Path) -> None:
+    """Each object of the packed folder comes out of the .h5, whole or in parts, so that all arrays are equal; others do not."""
+    pytest.importorskip("h5py")
+    pack(store, tmp_path / "out.zarr")
+    pack(tmp_path / "out.zarr", tmp_path / "again.h5")
+    root = open_store(tmp_path / "again.h5").group
+    h5, prototype = root.store_path.store, default_buffer_prototype()
+    for item in (file for file in (tmp_path / "out.zarr/corpus/made").rglob("*") if file.name != "zarr.json"):
+        if item.is_file():
+            found = sync(h5.get(item.relative_to(tmp_path / "out.zarr").as_posix(), prototype))
+            assert found is not None, item
+    for name in ("pooled", "pooled_std", "frames/layer_02", "frames/start", "digest/pooled", "done/layer_02", "status"):
+        expected = np.asarray(open_store(tmp_path / "out.zarr").group[f"corpus/made/{name}"])
+        np.testing.assert_array_equal(np.asarray(root[f"corpus/made/{name}"]), expected)
+    key = "corpus/made/pooled/c/0/0/0"
+    whole = sync(h5.get(key, prototype)).to_bytes()
+    for part, expected in (
+        (RangeByteRequest(3, 9), whole[3:9]),
+        (OffsetByteRequest(5), whole[5:]),
+        (SuffixByteRequest(4), whole[-4:]),
+    ):
+        found = sync(h5.get(key, prototype, part))
+        assert found is not None
+        assert found.to_bytes() == expected
+    for absent in ("corpus/made/pooled/c/9/0/0", "corpus/made/pooled/c/0", "corpus/none/c/0", "corpus/made/c/0"):
+        assert sync(h5.get(absent, prototype)) is None
 
 
 @pytest.mark.filterwarnings("error")
