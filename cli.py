@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 failed or damaged; 2 bad input; 3 store; 4 experiment; 5 `
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_corpus import app as corpus_app
+from .cli_doctor import doctor
+from .cli_predict import folds, predict
+from .cli_recipes import rehearse
+from .cli_results import app as results_app
+from .cli_spread import Gpus, Log, Processes, Scheduler, Worker
 from .cli_store import app as store_app
 from .errors import VoxcacheError
+from .stopping import GO_ON, STOPPED, Stop, stopping
 
 if TYPE_CHECKING:
     from .extract.run import Outcome
@@ -32,6 +38,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(store_app, name="store")
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(results_app, name="results")
+app.command(epilog="Example:  voxcache predict heads/cries--logmel--fcn new/*.wav --json")(predict)
+app.command(epilog="Example:  voxcache folds mine.yaml --out folds.csv")(folds)
+app.command(epilog="Example:  voxcache doctor       Example:  voxcache doctor /data/store.zarr --json")(doctor)
+app.command(epilog="Example:  voxcache rehearse reno out/reno --small --seeds 1 --epochs 2")(rehearse)
 
 PipelineFile = Annotated[Path, typer.Argument(help="what to do; see `voxcache init` and `voxcache schema`")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print results only")]
@@ -58,7 +70,9 @@ def run(
     """Run both stages: embed what is missing, train what is missing, write the report."""
     config = _load(pipeline, store, device)
     _extract(config, quiet=quiet, dry_run=dry_run)
-    if dry_run and not Path(config.store).exists():
+    from .store.location import is_there
+
+    if dry_run and not is_there(config.store):
         typer.echo("train: nothing to plan on yet, the store would be made by extract")
         return
     _train(config, quiet=quiet, dry_run=dry_run, workers=1)
@@ -75,11 +89,19 @@ def extract(
     verify: Verify = False,
     retry_failed: RetryFailed = False,
     replace: Replace = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    worker: Worker = None,
+    scheduler: Scheduler = None,
+    log: Log = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Stage 1: put every clip through every encoder once and keep what comes out. Only what is missing is done."""
+    from .extract.spread import spread
+
     config = _load(pipeline, store, device)
+    where = spread(gpus=gpus, processes=processes, worker=worker, scheduler=scheduler, device=config.extract.device)
     outcomes = _extract(
         config,
         quiet=quiet or as_json,
@@ -87,6 +109,8 @@ def extract(
         verify=verify,
         retry_failed=retry_failed,
         replace=tuple(replace or ()),
+        where=where,
+        log=log,
     )
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=2))
@@ -98,10 +122,15 @@ def train(
     store: StoreOption = None,
     dry_run: DryRun = False,
     workers: Workers = 1,
+    scheduler: Scheduler = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="keep each head, fitted on all clips, below this folder")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Stage 2: run every head and fusion over the store and write the report. Needs no audio, no encoder, no GPU."""
-    _train(_load(pipeline, store, None), quiet=quiet, dry_run=dry_run, workers=workers)
+    config = _load(pipeline, store, None)
+    _train(config, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler, save=save)
 
 
 @app.command(epilog="Example:  voxcache encoders      Example:  voxcache encoders hubert-large")
@@ -159,28 +188,50 @@ def _extract(config: Pipeline, *, quiet: bool, dry_run: bool, **options: Any) ->
     if dry_run:
         print_estimates(config, report)
         return []
-    with _stopping():
-        outcomes = run_extract(config, report, **options)
-    print_outcomes(outcomes, report)
+    with _stopping() as stop:
+        outcomes = run_extract(config, report, stop=stop, **options)
+        print_outcomes(outcomes, report)
+        if stop.is_set():
+            raise KeyboardInterrupt
     return outcomes
 
 
-def _train(config: Pipeline, *, quiet: bool, dry_run: bool, workers: int) -> None:
+def _train(
+    config: Pipeline,
+    *,
+    quiet: bool,
+    dry_run: bool,
+    workers: int,
+    scheduler: str | None = None,
+    save: Path | None = None,
+) -> None:
     from .store import open_store
     from .train.run import run as run_train
 
-    run_train(config.train, open_store(config.store), config.results_dir, quiet=quiet, dry_run=dry_run, workers=workers)
+    store = open_store(config.store)
+    folder = config.results_dir
+    summary = run_train(config.train, store, folder, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler)
+    if save is not None and not dry_run:
+        from .train.saving import save_heads
+
+        asked = {
+            name: encoder.model_dump(by_alias=True, exclude_defaults=True)
+            for encoder in config.encoders
+            for name in ((encoder.store_as,) if encoder.store_as else (encoder.name, f"{encoder.name}-random"))
+        }
+        for path in save_heads(summary.plan, store, config.results_dir, save, requests=asked):
+            typer.echo(f"kept {path}; next: voxcache predict {path} new/*.wav")
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped. What is finished is kept; run the same command to go on.", err=True)
-        raise typer.Exit(130) from None
+def _stopping() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130, once the unit in hand is finished."""
+    with stopping() as stop:
+        try:
+            yield stop
+        except KeyboardInterrupt:
+            typer.echo(GO_ON, err=True)
+            raise typer.Exit(STOPPED) from None
 
 
 def main() -> None:
@@ -189,5 +240,7 @@ def main() -> None:
         app(standalone_mode=True)
     except VoxcacheError as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-        print(f"error: {error}{notes}", file=sys.stderr)
+        from .store.location import redacted
+
+        print(redacted(f"error: {error}{notes}"), file=sys.stderr)
         sys.exit(error.exit_code)

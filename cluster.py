@@ -93,7 +93,7 @@ def _cluster(scheduler: str, processes: int, threads: int) -> Iterator[Any]:
 
 def _slurm(jobs: int) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise ConfigError(f"--scheduler slurm: needs dask-jobqueue, which is not installed. {INSTALL}") from None
     try:
@@ -142,8 +142,9 @@ def run_all(
                 waiting[executor.submit(call, item)] = item
             if not waiting:
                 return
-            for future in wait(waiting, return_when=FIRST_COMPLETED, timeout=5.0).done:
-                yield waiting.pop(future), _result(future, attempts)
+            for future in wait(list(waiting), return_when=FIRST_COMPLETED, timeout=5.0).done:
+                item = waiting.pop(future)
+                yield item, _result(future, attempts)
     finally:
         for future in waiting:
             future.cancel()

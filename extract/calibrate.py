@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..store.schema import Products
-from .embed import Cutting, embed
+from .embed import Batches, Cutting
 from .encoders.base import SAMPLE_RATE_HZ, Encoder
 
 ALONE = 1
@@ -35,21 +35,29 @@ def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -
     """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it."""
     if not encoder.batched:
         return ALONE
+    sample = _sample(waves, *sample_limits(encoder.device))
+    if len(sample) < 2:
+        return ALONE
+    one_s = min(_seconds(encoder, sample[:1], replace(cutting, budget_samples=ALONE)) or 0.0 for _ in range(2))
+    sample = sample[: max(int(MOST_S / max(one_s, 1e-6)), 0)]
+    if len(sample) < 2:
+        return ALONE
     cuda = encoder.device.startswith("cuda")
-    sample = _sample(waves, SAMPLE_S * (40 if cuda else 1), SAMPLE_CLIPS * (16 if cuda else 1))
-    if len(sample) < 2:
-        return ALONE
-    one_s = min(_seconds(encoder, sample[:1], replace(cutting, budget_samples=ALONE)) for _ in range(2))
-    sample = sample[: max(int(MOST_S / one_s), 0)]
-    if len(sample) < 2:
-        return ALONE
     budgets = [ALONE, *(int(s * SAMPLE_RATE_HZ) for s in (CUDA_BUDGETS_S if cuda else CPU_BUDGETS_S))]
     best, best_s = ALONE, float("inf")
     for budget in budgets:
-        seconds = min(_seconds(encoder, sample, replace(cutting, budget_samples=budget)) for _ in range(2))
-        if seconds < best_s * GAIN:
-            best, best_s = budget, seconds
+        times = [_seconds(encoder, sample, replace(cutting, budget_samples=budget)) for _ in range(2)]
+        seconds = [time for time in times if time is not None]
+        if not seconds:
+            break
+        if min(seconds) < best_s * GAIN:
+            best, best_s = budget, min(seconds)
     return best
+
+
+def sample_limits(device: str) -> tuple[float, int]:
+    """Return the seconds and clips that a sample may have: a GPU needs more before a batch size shows."""
+    return (SAMPLE_S * 40, SAMPLE_CLIPS * 16) if device.startswith("cuda") else (SAMPLE_S, SAMPLE_CLIPS)
 
 
 def _sample(waves: Sequence[np.ndarray], most_s: float, most_clips: int) -> list[np.ndarray]:
@@ -63,7 +71,12 @@ def _sample(waves: Sequence[np.ndarray], most_s: float, most_clips: int) -> list
     return picked
 
 
-def _seconds(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> float:
+def _seconds(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> float | None:
+    """Return how long the sample takes, None where a batch of that size does not fit in memory."""
     began = time.perf_counter()
-    embed(encoder, waves, cutting=cutting, products=Products())
+    batches = Batches(encoder, waves, cutting=cutting, products=Products())
+    batches.run()
+    batches.finish()
+    if batches.budget_samples < cutting.budget_samples:
+        return None
     return time.perf_counter() - began

@@ -54,4 +54,5 @@ class ExtractConfig(_Section):
     statistics: tuple[Statistic, ...] = Field(("mean",), description="mean, or mean and std over frames")
     frames_dtype: FrameDtype = Field("float16", description="precision of stored frames")
     workers: int | None = Field(None, ge=1, description="decoding threads; default: one a core, at most 8")
+    compile: bool = Field(False, description="torch.compile the blocks of transformer encoders; see docs/gpu.md")
     unit_clips: int | None = Field(None, ge=1, description="clips a unit of work, for corpora registered now")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 
 from ..errors import ConfigError
@@ -36,6 +38,38 @@ def usable_cores() -> int:
 def decode_threads(n_processes: int = 1) -> int:
     """Return how many threads read audio ahead of the encoders, beside as many other processes."""
     return max(1, min(8, usable_cores() // n_processes))
+
+
+def visible_gpu() -> str:
+    """Return the first GPU that the driver lists, "" where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    try:
+        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.splitlines()[0].partition(" (UUID")[0] if done.returncode == 0 and done.stdout else ""
+
+
+def idle_gpu(device: Device) -> str:
+    """Return a sentence where encoders run on the CPU although a GPU is here, else ""."""
+    if device.name != "cpu" or not (gpu := visible_gpu()):
+        return ""
+    return f"a GPU is here and is not used ({gpu}): `voxcache doctor` says why; `--device cuda` insists on it"
+
+
+def utilisation(n_devices: int) -> str:
+    """Return how busy the GPUs are just now, as NVML tells it: "GPU 97 %, 95 %"; "" where it cannot be asked."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    try:
+        shares = [torch.cuda.utilization(i) for i in range(min(n_devices, torch.cuda.device_count()))]
+    except Exception:  # NVML or its Python package is not there; torch raises several kinds of error
+        return ""
+    return "GPU " + ", ".join(f"{share} %" for share in shares)
 
 
 def choose_device(wanted: str) -> Device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +16,11 @@ from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
 from .audio import cache_dir
 from .config import ExtractConfig
-from .devices import Device, choose_device
+from .devices import Device, choose_device, decode_threads
 from .encoders.base import SAMPLE_RATE_HZ, Encoder, weight_bytes
 from .known_weights import Identity, identity_of, remember
 from .plan import CorpusPlan, EncoderPlan
 from .progress import Reporter
-from .windows import cut_blocks
-
-BLOCK_S = 3600.0
-"""Audio held decoded at once, in seconds: 230 MB, and as much again for the block that is read ahead."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,9 @@ class Job:
     corpus: Corpus
     writer: EncoderWriter
     todo: dict[int, np.ndarray]
+    audio: CorpusPlan
+    rows: np.ndarray
+    """Row of each clip of `audio`, int64."""
 
     @property
     def n_todo(self) -> int:
@@ -49,6 +48,8 @@ class Loaded:
     wanted_device: str
     report: Reporter
     encoders: dict[str, Encoder] = field(default_factory=dict)
+    n_sharing: int = 1
+    """Processes that share the device's memory."""
 
     @cached_property
     def device(self) -> Device:
@@ -70,44 +71,38 @@ class Loaded:
             self.encoders[plan.name] = encoder
         return self.encoders[plan.name]
 
-    def _make_room(self, n_bytes: int) -> None:
-        while self.encoders and sum(map(_held_bytes, self.encoders.values())) + n_bytes > self.device.memory_bytes:
-            self.encoders.pop(next(iter(self.encoders)))
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of all encoders may take together."""
+        return self.device.memory_bytes // self.n_sharing
 
-    def groups(self, plans: Sequence[EncoderPlan]) -> list[list[EncoderPlan]]:
-        """Split encoders, in order, into groups that fit in memory together; each group goes over the audio once."""
-        groups: list[list[EncoderPlan]] = []
-        for plan in plans:
-            if groups and sum(p.n_bytes for p in groups[-1]) + plan.n_bytes <= self.device.memory_bytes:
-                groups[-1].append(plan)
-            else:
-                groups.append([plan])
-        return groups
+    def held(self, name: str) -> Encoder | None:
+        """Return an encoder that is in memory, else None; leaves the order of use as it is, so any thread may ask."""
+        return self.encoders.get(name)
+
+    @property
+    def decode_workers(self) -> int:
+        """Threads that read audio ahead of the encoders."""
+        return decode_threads()
+
+    def _make_room(self, n_bytes: int) -> None:
+        while self.encoders and sum(map(_held_bytes, self.encoders.values())) + n_bytes > self.memory_bytes:
+            self.encoders.pop(next(iter(self.encoders)))
 
     def identity(self, plan: EncoderPlan) -> Identity:
         """Return who the encoder is, without loading it where that is known."""
         return plan.identity or identity_of(self.get(plan))
 
 
-@dataclass(frozen=True)
-class Block:
-    """Clips of one unit that are decoded together, and the rows that each job needs of them."""
-
-    unit: int
-    rows: list[int]
-
-
-def cut_units(jobs: Sequence[Job], n_samples: np.ndarray, unit_rows: int) -> Iterator[Block]:
-    """Yield blocks in order. Their bounds depend on the unit alone, so that a resumed run cuts the same batches."""
-    for unit in sorted({unit for job in jobs for unit in job.todo}):
-        needed = {int(row) for job in jobs for row in job.todo.get(unit, ())}
-        members = range(unit * unit_rows, min((unit + 1) * unit_rows, len(n_samples)))
-        cut = cut_blocks(
-            members, [int(n) for n in n_samples[members.start : members.stop]], int(BLOCK_S * SAMPLE_RATE_HZ)
-        )
-        for rows in cut:
-            if wanted := [row for row in rows if row in needed]:
-                yield Block(unit, wanted)
+def groups(plans: Sequence[EncoderPlan], memory_bytes: int) -> list[list[EncoderPlan]]:
+    """Split encoders, in order, into groups that fit in memory together; each group goes over the audio once."""
+    found: list[list[EncoderPlan]] = []
+    for plan in plans:
+        if found and sum(p.n_bytes for p in found[-1]) + plan.n_bytes <= memory_bytes:
+            found[-1].append(plan)
+        else:
+            found.append([plan])
+    return found
 
 
 def _held_bytes(encoder: Encoder) -> int:
@@ -123,10 +118,15 @@ def register(
     *,
     retry_failed: bool,
     replace: Sequence[str],
+    alone: bool = True,
 ) -> list[Job]:
-    """Register every corpus and encoder in the store, under the writer lock, and return what is to do."""
+    """Register every corpus and encoder in the store, under the writer's lock, and return what is to do.
+
+    Unless `alone`, other workers are committing units meanwhile: nothing that they rely on is removed or changed.
+    """
     store = create_store(pipeline.store)
-    remove_partials(Path(pipeline.store))
+    if alone:
+        remove_partials(Path(pipeline.store))
     jobs = []
     for plan in corpora:
         for note in plan.scan.notes:
@@ -140,6 +140,7 @@ def register(
             columns=plan.columns(),
             about=_about(plan),
             unit_rows=pipeline.extract.unit_clips,
+            others_write=not alone,
         )
         if registered.new:
             grow_encoders(corpus)
@@ -179,7 +180,7 @@ def _job(
         about=_encoder_about(encoder, identity),
     )
     todo = {unit: rows[listed[rows]] for unit, rows in writer.todo(retry_failed=retry_failed).items()}
-    return Job(encoder, corpus, writer, {unit: rows for unit, rows in todo.items() if len(rows)})
+    return Job(encoder, corpus, writer, {unit: rows for unit, rows in todo.items() if len(rows)}, plan, registered.rows)
 
 
 def _require_listed(corpus: Corpus, plan: EncoderPlan, listed: np.ndarray, settings: ExtractConfig) -> None:

@@ -41,6 +41,12 @@ class Work:
     done_clips: int = 0
     speeds: dict[str, Speed] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    n_devices: int = 1
+    device_s: float = 0.0
+    utilisation: Callable[[], str] = lambda: ""
+    """Says how busy the GPUs are, where that can be asked; "" elsewhere."""
+    queue: Callable[[], str] = lambda: ""
+    """Says what waits for what."""
 
     @property
     def done_s(self) -> float:
@@ -67,12 +73,13 @@ class Work:
         return max(self.sizes.get(name, 0), 100_000)
 
     def line(self) -> str:
-        """Return clips/s, audio hours an hour and time left, in words."""
+        """Return speed, how busy the device is, what waits, and the time left, in words."""
         elapsed = max(time.monotonic() - self.began, 1e-9)
-        clips, audio = self.done_clips / elapsed, self.done_s / elapsed
         left = self.left_s()
-        rest = "time left: measuring" if left is None else f"{duration(left)} left"
-        return f"{clips:.1f} clips/s, {audio:.1f} audio-hours/hour, {rest}"
+        rest = "time left: measuring" if left is None else f"{duration(left / self.n_devices)} left"
+        busy = self.utilisation() or f"device busy {min(self.device_s / elapsed / self.n_devices, 1):.0%}"
+        said = (f"{self.done_s / elapsed:.1f} x real time", busy, self.queue(), rest)
+        return ", ".join(part for part in said if part)
 
 
 def wide_console(*, stderr: bool = False) -> Console:
@@ -89,8 +96,8 @@ class Reporter:
         self.quiet = quiet
 
     def say(self, text: str, style: str = "") -> None:
-        """Print one line."""
-        if not self.quiet:
+        """Print one line, nothing for an empty text."""
+        if text and not self.quiet:
             self.console.print(text, style=style, markup=False, highlight=False)
 
     @contextmanager

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import time
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-import numpy as np
-
-from ..errors import AudioError, ConfigError, StoreError
+from ..errors import ConfigError, RunError, StoreError
 from ..pipeline import Pipeline
-from ..store import Corpus
-from ..store.backend import writer_lock
+from ..stopping import Stop
+from ..store.backend import remove_partials
+from ..store.location import place, redacted
+from ..store.locks import worker_lock, writer_lock
 from ..store.schema import FAILED
-from .audio import load
-from .config import ExtractConfig
-from .corpora import ClipSource
+from .devices import idle_gpu, utilisation
+from .dispatch import ADVICE, Ended, Lost, explain, run_here
 from .encoders.base import SAMPLE_RATE_HZ
-from .jobs import Block, Job, Loaded, cut_units, register
-from .plan import CorpusPlan, plan_corpora, plan_encoders, require_readable
+from .events import Event, EventLog, Tell, ignore
+from .jobs import Job, Loaded, groups, register
+from .plan import EncoderPlan, plan_corpora, plan_encoders, require_readable
+from .profile import keep_profile
 from .progress import Reporter, Speed, Work
+from .session import Session, Settled, UnitReport
+from .tasks import settle_tasks, unit_tasks
+from .units import SettleTask, Task
+from .watch import Spent, Watch
 
-if TYPE_CHECKING:
-    from .embed import Cutting
+MANY_LOST = 3
+"""When this many units are lost before any is done, the run ends: whatever it is, it is not the clips."""
 
-Clip = np.ndarray | AudioError
-Step = Callable[[str], None]
-"""Told the encoder at work after every batch."""
+
+class Runner(Protocol):
+    """Carries out tasks somewhere, and yields them as they end, in any order."""
+
+    @property
+    def n_devices(self) -> int:
+        """How many devices work side by side."""
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """Those of this machine that it uses, as far as it knows."""
+
+    def memory_bytes(self) -> int:
+        """Return what the weights of encoders that run side by side may take in each worker."""
+
+    def queue(self) -> str:
+        """Say what waits, for the display."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Ended]:
+        """Carry out tasks; see `dispatch.run_here`."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+    def abandon(self) -> None:
+        """End what is at work elsewhere, now: this process is about to end."""
+
+
+MakeRunner = Callable[[Pipeline, Tell, threading.Event], Runner]
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,23 @@ class Outcome:
     reasons: dict[str, int]
     audio_s: float = 0.0
     busy_s: float = 0.0
+    spent: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """How a run is spread.
+
+    Attributes:
+        runner: makes what carries out the units; without it this process does.
+        worker: (number from 1, of how many): this command is one of several that share the units between them.
+    """
+
+    runner: MakeRunner | None = None
+    worker: tuple[int, int] | None = None
+
+
+HERE = Where()
 
 
 def extract(
@@ -57,6 +103,9 @@ def extract(
     retry_failed: bool = False,
     replace: Sequence[str] = (),
     loaded: Loaded | None = None,
+    where: Where = HERE,
+    log: Path | None = None,
+    stop: threading.Event | None = None,
 ) -> list[Outcome]:
     """Bring the store up to date with the pipeline: scan, register, embed what is missing.
 
@@ -65,56 +114,227 @@ def extract(
         retry_failed: embed clips again that failed before.
         replace: encoders (names in the store) whose present embeddings are removed first.
         loaded: encoders in memory from an earlier call, to use and to add to.
+        where: how the work is spread over processes and machines.
+        log: a file to which every event is added as a line of JSON.
+        stop: when set, the encoder at work finishes its unit, and the rest is left to the next run.
 
     Returns:
         One outcome per corpus and encoder.
 
     Raises:
         ConfigError, StoreError, EncoderError: nothing already written is lost.
+        RunError: some units could not be done though each was tried several times; all others are.
     """
     encoders = plan_encoders(pipeline)
+    _check_options(encoders, replace, where)
     corpora = plan_corpora(pipeline, report, verify=verify)
     require_readable(corpora)
-    unknown = sorted(set(replace) - {plan.name for plan in encoders})
-    if unknown:
-        raise ConfigError(
-            f"--replace {unknown[0]}: not among the encoders asked for ({', '.join(p.name for p in encoders)})."
+    stop = stop or threading.Event()
+    with (
+        _explain_os_errors(pipeline.store),
+        _log_to(log) as tell,
+        _lock(pipeline, where, report) as (alone, registered),
+    ):
+        here = loaded or Loaded("cpu" if where.runner else pipeline.extract.device, report)
+        jobs = register(
+            pipeline, encoders, corpora, here, report, retry_failed=retry_failed, replace=replace, alone=alone
         )
-    path = Path(pipeline.store)
-    with _explain_os_errors(path), writer_lock(path):
-        loaded = loaded or Loaded(pipeline.extract.device, report)
-        jobs = register(pipeline, encoders, corpora, loaded, report, retry_failed=retry_failed, replace=replace)
-        work = _work(jobs)
-        if not work.todo_clips:
-            report.say("nothing to do: every clip is embedded by every encoder asked for")
-        else:
-            _announce(jobs, loaded, report)
-            with report.working(work) as step:
-                run = _Run(pipeline.extract, loaded, work, step, report)
-                for group in loaded.groups([plan for plan in encoders if any(j.plan is plan and j.todo for j in jobs)]):
-                    for corpus in corpora:
-                        mine = [j for j in jobs if j.plan in group and j.corpus.name == corpus.scan.name and j.todo]
-                        _run_corpus(corpus, mine, run)
-    return [_outcome(job, work) for job in jobs]
+        if where.worker is not None:
+            registered()
+        if where.runner is not None:
+            here.encoders.clear()  # loaded to know their weights; the workers have their own
+        if isinstance(stop, Stop):
+            stop.armed()
+        run = _Run(pipeline, jobs, here, report, where, Watch(_work(jobs), log=tell), stop)
+        lost = run.go(encoders, registered)
+        outcomes = [_outcome(job, run.watch) for job in jobs]
+        tell(Event("finished", {"lost": len(lost), "stopped": stop.is_set(), "outcomes": [vars(o) for o in outcomes]}))
+    if lost:
+        raise RunError(_lost_text(lost))
+    return outcomes
+
+
+def _check_options(encoders: Sequence[EncoderPlan], replace: Sequence[str], where: Where) -> None:
+    names = [plan.name for plan in encoders]
+    if unknown := sorted(set(replace) - set(names)):
+        raise ConfigError(f"--replace {unknown[0]}: not among the encoders asked for ({', '.join(names)}).")
+    if replace and where.worker is not None:
+        raise ConfigError(
+            "--replace: not together with --worker, whose siblings may be writing what is to be removed. Run it once alone "
+            "with --replace; then start the workers."
+        )
 
 
 @contextlib.contextmanager
-def _explain_os_errors(path: Path) -> Iterator[None]:
+def _lock(pipeline: Pipeline, where: Where, report: Reporter) -> Iterator[tuple[bool, Callable[[], None]]]:
+    """Hold the store: alone, or beside other workers. Yields whether alone, and what to call once all is registered."""
+    path = Path(pipeline.store)  # the locks know a URL when they see one
+    if where.worker is None:
+        with writer_lock(path):
+            yield True, lambda: None
+        return
+    with worker_lock(path, *where.worker, say=report.say) as lock:
+        yield lock.alone, lock.registered
+
+
+@contextlib.contextmanager
+def _log_to(path: Path | None) -> Iterator[Tell]:
+    if path is None:
+        yield ignore
+        return
+    log = EventLog(path)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+@contextlib.contextmanager
+def _explain_os_errors(store: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = {
-            errno.ENOSPC: "the disk is full. Free some space",
-            errno.EDQUOT: "the quota is used up. Free some space",
-            errno.EROFS: "the file system is read-only. Choose another place for `store:`",
-            errno.EACCES: "writing is not permitted. Change the permissions or the place of `store:`",
-            errno.EPERM: "writing is not permitted. Change the permissions or the place of `store:`",
-        }.get(error.errno or 0)
-        if advice is None:
+        if error.errno not in ADVICE:
             raise
-        raise StoreError(
-            f"store {path}: {advice}, then run the same command again; what is written is whole and is not done again."
-        ) from error
+        raise StoreError(explain(error, redacted(store))) from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run over what is to do."""
+
+    pipeline: Pipeline
+    jobs: list[Job]
+    loaded: Loaded
+    report: Reporter
+    where: Where
+    watch: Watch
+    stop: threading.Event
+
+    def go(self, encoders: Sequence[EncoderPlan], registered: Callable[[], None]) -> list[tuple[Task, Lost]]:
+        """Do all that is to do; return the units that could not be done."""
+        if not any(job.todo for job in self.jobs):
+            self.report.say("nothing to do: every clip is embedded by every encoder asked for")
+            return []
+        wanted = [plan for plan in encoders if any(job.plan.name == plan.name and job.todo for job in self.jobs)]
+        self._announce()
+        lost: list[tuple[Task, Lost]] = []
+        runner = self._runner()
+        work = self.watch.work
+        work.n_devices, work.queue = runner.n_devices, runner.queue
+        if any(device.startswith("cuda") for device in runner.devices):
+            work.utilisation = lambda: utilisation(runner.n_devices)
+        if isinstance(self.stop, Stop):
+            self.stop.at_once.append(runner.abandon)
+        try:
+            with self.report.working(self.watch.work) as step:
+                self.watch.show(step)
+                for group in groups(wanted, runner.memory_bytes()):
+                    jobs = [job for job in self.jobs if job.plan in group and job.todo]
+                    self._settle(jobs, runner)
+                    lost += self._units(jobs, runner)
+        finally:
+            runner.close()
+            if isinstance(self.stop, Stop):
+                self.stop.at_once.clear()
+        if self.where.runner is not None and self.where.worker is None:
+            remove_partials(Path(self.pipeline.store))  # of processes that were killed
+        keep_profile(self.pipeline.store, self.watch, self.where.worker)
+        return lost
+
+    def _runner(self) -> Runner:
+        if self.where.runner is not None:
+            return self.where.runner(self.pipeline, self.watch, self.stop)
+        writers = {(job.corpus.name, job.plan.name): job.writer for job in self.jobs}
+        session = Session(self.pipeline, tell=self.watch, loaded=self.loaded, writers=writers, stop=self.stop)
+        return _Here(session, self.pipeline.store, self.watch)
+
+    def _announce(self) -> None:
+        facts = {f"{job.corpus.name}/{job.plan.name}": job.n_todo for job in self.jobs}
+        self.watch(Event("run_started", {"store": place(self.pipeline.store).name, "todo": facts}))
+        if self.where.runner is None:
+            self.report.say(f"device: {self.loaded.device.describe()}")
+            self.report.say(idle_gpu(self.loaded.device), "yellow")
+        for job in self.jobs:
+            if job.todo:
+                random = " (random weights: for tests and demonstrations only)" if job.plan.is_random else ""
+                self.report.say(
+                    f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {job.corpus.n_clips} clips to embed{random}"
+                )
+
+    def _settle(self, jobs: Sequence[Job], runner: Runner) -> None:
+        """Measure batch budgets and the cost of low precision, where not known; keep them in the store."""
+        by_name = {(job.corpus.name, job.plan.name): job for job in jobs}
+        for task, found in runner.run(settle_tasks(jobs, self.pipeline.extract)):
+            assert isinstance(task, SettleTask)
+            if isinstance(found, Lost):
+                raise RunError(f"{task.text}: {found.why}")
+            assert isinstance(found, Settled)
+            job = by_name[task.corpus, task.encoder]
+            if found.budget_samples is not None:
+                settled = job.writer.settle("batch_samples", {found.kind: found.budget_samples})
+                self.watch.budgets[task.corpus, task.encoder] = int(settled[found.kind])
+                self.watch.kinds[task.corpus, task.encoder] = found.kind
+            if found.precision is not None:
+                self.report.say(f"{task.corpus} x {task.encoder}: {found.words}")
+                job.writer.annotate(found.precision)
+
+    def _units(self, jobs: Sequence[Job], runner: Runner) -> list[tuple[Task, Lost]]:
+        lost: list[tuple[Task, Lost]] = []
+        done = 0
+        for task, found in runner.run(unit_tasks(jobs, self.pipeline.extract, self.watch.budgets, self.where.worker)):
+            if isinstance(found, Lost):
+                lost.append((task, found))
+                if not done and len(lost) == MANY_LOST:
+                    raise RunError(f"{_lost_text(lost)} Nothing else was tried.")
+                continue
+            assert isinstance(found, UnitReport)
+            done += 1
+            self.watch.unit_done(found)
+            self._remember_halved(jobs, found)
+        return lost
+
+    def _remember_halved(self, jobs: Sequence[Job], found: UnitReport) -> None:
+        """Keep a budget that had to be lowered, for the units and the runs to come."""
+        for job in jobs:
+            place = (job.corpus.name, job.plan.name)
+            if (lower := found.halved.get(job.plan.name)) and lower < self.watch.budgets.get(place, 0):
+                self.watch.budgets[place] = lower
+                kinds = dict(job.writer.reader().attrs.get("batch_samples", {}))
+                job.writer.annotate({"batch_samples": {**kinds, self.watch.kinds[place]: lower}})
+                self.report.say(
+                    f"{job.plan.name}: a batch did not fit in memory; from now on {lower / SAMPLE_RATE_HZ:.0f} s a batch",
+                    "yellow",
+                )
+
+
+@dataclass(frozen=True)
+class _Here:
+    """Carries out tasks in this process."""
+
+    session: Session
+    store: str
+    tell: Tell
+    n_devices: int = 1
+
+    @property
+    def devices(self) -> Sequence[str]:
+        return (self.session.loaded.device.name,)
+
+    def memory_bytes(self) -> int:
+        return self.session.loaded.memory_bytes
+
+    def queue(self) -> str:
+        return f"{self.session.n_ready} units ready for it"
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Ended]:
+        return run_here(self.session, tasks, store=self.store, tell=self.tell)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def abandon(self) -> None:
+        return
 
 
 def _work(jobs: Sequence[Job]) -> Work:
@@ -126,141 +346,27 @@ def _work(jobs: Sequence[Job]) -> Work:
     return Work(todo_s, sum(job.n_todo for job in jobs), sizes, speeds={name: Speed() for name in todo_s})
 
 
-def _announce(jobs: Sequence[Job], loaded: Loaded, report: Reporter) -> None:
-    report.say(f"device: {loaded.device.describe()}")
-    for job in jobs:
-        if job.todo:
-            random = " (random weights: for tests and demonstrations only)" if job.plan.is_random else ""
-            report.say(
-                f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {job.corpus.n_clips} clips to embed{random}"
-            )
+def _lost_text(lost: Sequence[tuple[Task, Lost]]) -> str:
+    named = [f"{task.text}: {found.why}" for task, found in lost[:5]]
+    more = [f"and {len(lost) - 5} more"] if len(lost) > 5 else []
+    return (
+        "\n  ".join([f"{len(lost)} units could not be done; all others are finished and kept:", *named, *more])
+        + "\nRun the same command again once this is cured; only these are tried then."
+    )
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What all blocks of a run share."""
-
-    settings: ExtractConfig
-    loaded: Loaded
-    work: Work
-    step: Step
-    report: Reporter
-
-
-def _run_corpus(corpus: CorpusPlan, jobs: Sequence[Job], run: _Run) -> None:
-    if not jobs:
-        return
-    decoder = _Decoder(corpus, jobs[0].corpus)
-    blocks = list(cut_units(jobs, jobs[0].corpus.n_samples, jobs[0].corpus.unit_rows))
-    with ThreadPoolExecutor(run.settings.workers or run.loaded.device.decode_workers) as pool:
-        ahead = decoder.submit(pool, blocks[0])
-        try:
-            for i, block in enumerate(blocks):
-                clips = {row: future.result() for row, future in ahead.items()}
-                ahead = decoder.submit(pool, blocks[i + 1]) if i + 1 < len(blocks) else {}
-                for job in jobs:
-                    _run_block(job, block, clips, run)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Decoder:
-    """Reads the clips of a block ahead of the encoders."""
-
-    def __init__(self, plan: CorpusPlan, corpus: Corpus) -> None:
-        self.sources = plan.sources
-        self.errors = {clip.clip: file.error for clip, file in zip(plan.scan.clips, plan.files, strict=True)}
-        self.corpus = corpus
-
-    def submit(self, pool: ThreadPoolExecutor, block: Block) -> dict[int, Future[Clip]]:
-        """Start reading a block."""
-        return {row: pool.submit(self._read, row) for row in block.rows}
-
-    def _read(self, row: int) -> Clip:
-        clip = str(self.corpus.clip[row])
-        error = self.errors[clip]
-        if error is not None:
-            return AudioError(error)
-        source: ClipSource = self.sources[clip]
-        try:
-            wave = load(source.path, source.start_s, source.end_s)
-        except AudioError as failure:
-            return failure
-        expected = int(self.corpus.n_samples[row])
-        if len(wave) != expected:
-            return AudioError(
-                f"{source.path.name}: expected {expected} samples at 16 kHz, got {len(wave)}. Check the file."
-            )
-        return wave
-
-
-def _run_block(job: Job, block: Block, clips: dict[int, Clip], run: _Run) -> None:
-    from .embed import embed
-
-    rows = np.intersect1d(job.todo.get(block.unit, np.empty(0, dtype=np.int64)), block.rows)
-    if not len(rows):
-        return
-    encoder = run.loaded.get(job.plan)
-    waves = [clips[int(row)] for row in rows]
-    cutting = _cutting(job, waves, run)
-    _report_precision(job, waves, cutting, run)
-    speed = run.work.speeds[job.plan.name]
-    began = time.monotonic()
-
-    def on_batch(n_samples: int) -> None:
-        nonlocal began
-        now = time.monotonic()
-        speed.add(n_samples / SAMPLE_RATE_HZ, now - began)
-        began = now
-        run.step(job.plan.name)
-
-    data = embed(encoder, waves, cutting=cutting, products=job.writer.products, on_batch=on_batch)
-    job.writer.commit(block.unit, rows, data, final=rows[-1] == job.todo[block.unit][-1])
-    speed.add(0.0, time.monotonic() - began)
-    run.work.done_clips += len(rows)
-    run.step(job.plan.name)
-
-
-def _report_precision(job: Job, clips: Sequence[Clip], cutting: Cutting, run: _Run) -> None:
-    """Say once per encoder and corpus what reduced precision costs, and keep it beside the embeddings."""
-    if job.plan.config.dtype == "float32" or "precision_error" in job.writer.encoder.attrs:
-        return
-    from .precision import measure
-
-    if waves := [clip for clip in clips if isinstance(clip, np.ndarray)]:
-        error = measure(job.plan, run.loaded.get(job.plan), waves, cutting)
-        run.report.say(f"{job.corpus.name} x {job.plan.name}: {error}")
-        job.writer.annotate(error.attributes())
-
-
-def _cutting(job: Job, clips: Sequence[Clip], run: _Run) -> Cutting:
-    """Return how to cut batches: as asked for, as this encoder's embeddings here were cut, else as measured now."""
-    from .calibrate import calibrate
-    from .embed import Cutting
-
-    cutting = Cutting(run.settings.max_s, run.settings.overlap_s)
-    if run.settings.batch_s is not None:
-        return replace(cutting, budget_samples=int(run.settings.batch_s * SAMPLE_RATE_HZ))
-    kind = run.loaded.device.name.partition(":")[0]
-    remembered = job.writer.encoder.attrs.get("batch_samples", {})
-    if kind not in remembered:
-        waves = [clip for clip in clips if isinstance(clip, np.ndarray)]
-        remembered = {**remembered, kind: calibrate(run.loaded.get(job.plan), waves, cutting)}
-        job.writer.annotate({"batch_samples": remembered})
-    return replace(cutting, budget_samples=remembered[kind])
-
-
-def _outcome(job: Job, work: Work) -> Outcome:
+def _outcome(job: Job, watch: Watch) -> Outcome:
     ledger = job.writer.reader().ledger()
     reasons = Counter(str(reason) for reason in ledger.reason[ledger.status == FAILED])
-    speed = work.speeds[job.plan.name]
+    spent = watch.spent.get((job.corpus.name, job.plan.name), Spent())
     return Outcome(
         job.corpus.name,
         job.plan.name,
         job.corpus.n_clips,
-        job.n_todo,
+        spent.n_clips,
         ledger.counts(),
         dict(reasons),
-        speed.audio_s,
-        speed.busy_s,
+        spent.audio_s,
+        spent.compute_s + spent.write_s,
+        spent.facts() if spent.n_clips else None,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from ..pipeline import Pipeline
 from ..store import Store, open_store
+from ..store.location import is_there
 from ..words import duration, size
 from .audio import load
 from .encoders.base import SAMPLE_RATE_HZ
@@ -21,6 +21,8 @@ from .plan import CorpusPlan, EncoderPlan, estimate, plan_corpora, plan_encoders
 from .progress import Reporter, wide_console
 from .run import Outcome
 
+TOLD_FROM_S = 10.0
+"""Shorter work is not worth a line on where its time went."""
 SAMPLE_CLIPS = 4
 SAMPLE_S = 0.5
 """Each encoder is timed for at least this long."""
@@ -37,6 +39,8 @@ def print_outcomes(outcomes: Sequence[Outcome], report: Reporter) -> None:
         counts = (f"{o.counts['ok']} of {o.n_clips}", str(o.counts["failed"]), str(missing), str(o.embedded))
         table.add_row(o.corpus, o.encoder, *counts, duration(o.audio_s), speed)
     report.console.print(table)
+    for o in outcomes:
+        report.say(_where_time_went(o))
     said: set[tuple[str, str]] = set()
     for o in outcomes:
         for reason, count in o.reasons.items():
@@ -45,11 +49,24 @@ def print_outcomes(outcomes: Sequence[Outcome], report: Reporter) -> None:
                 report.say(f"{o.corpus}: {count} failed: {reason}", "yellow")
 
 
+def _where_time_went(o: Outcome) -> str:
+    if not o.spent or o.spent["compute_s"] + o.spent["write_s"] < TOLD_FROM_S:
+        return ""
+    parts = (
+        ("compute_s", "computing"),
+        ("wait_s", "waiting for the device"),
+        ("decode_s", "decoding"),
+        ("write_s", "writing"),
+    )
+    told = ", ".join(f"{duration(o.spent[name])} {word}" for name, word in parts)
+    return f"{o.corpus} x {o.encoder}: {told} (of different units at once)"
+
+
 def print_estimates(pipeline: Pipeline, report: Reporter) -> None:
     """Print what extraction would do: clips, hours, bytes, and compute time from a timed sample. Writes nothing."""
     encoders = plan_encoders(pipeline)
     corpora = plan_corpora(pipeline, report)
-    store = open_store(pipeline.store) if Path(pipeline.store).exists() else None
+    store = open_store(pipeline.store) if is_there(pipeline.store) else None
     console = wide_console()
     for corpus in corpora:
         bad = [file.error for file in corpus.files if file.error]

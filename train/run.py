@@ -52,6 +52,7 @@ def run(
     progress: Progress | None = None,
     dry_run: bool = False,
     workers: int = 1,
+    scheduler: str | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Run every experiment that is not finished, print the tables and write the report into `results_dir`.
@@ -60,6 +61,7 @@ def run(
         progress: told after every experiment; by default a bar, or lines where there is no terminal.
         dry_run: say what would be done; write nothing.
         workers: experiments trained side by side, each in a process of its own.
+        scheduler: a Dask cluster to train them on, see `cluster.connect`; `workers` are started there.
         quiet: print results only.
 
     Raises:
@@ -79,7 +81,7 @@ def run(
         console.print_todo(len(planned.experiments), len(done), stale)
         todo = [experiment for experiment in planned.experiments if experiment.key not in done]
         with console.progress(quiet=quiet, given=progress) as tell:
-            failed = _train(planned, todo, store, results, workers=workers, tell=tell)
+            failed = _train(planned, todo, store, results, workers=workers, scheduler=scheduler, tell=tell)
         report = _report(planned, store, results, quiet=quiet)
         console.print_tables(planned, results)
     summary = Summary(planned, len(todo) - len(failed), len(done), stale, failed, report, time.perf_counter() - started)
@@ -103,7 +105,14 @@ def _dry(planned: Plan, folder: Path, started: float) -> Summary:
 
 
 def _train(
-    planned: Plan, todo: Sequence[Experiment], store: Store, results: Results, *, workers: int, tell: Progress
+    planned: Plan,
+    todo: Sequence[Experiment],
+    store: Store,
+    results: Results,
+    *,
+    workers: int,
+    scheduler: str | None,
+    tell: Progress,
 ) -> tuple[tuple[str, str], ...]:
     if not todo:
         return ()
@@ -116,7 +125,8 @@ def _train(
     failed: list[tuple[str, str]] = []
     ended = 0
     tell(0, len(todo), wanted[0].text)
-    for outcome in run_jobs(store, wanted, device=pick_device(planned.config.device), workers=workers):
+    device = pick_device(planned.config.device)
+    for outcome in run_jobs(store, wanted, device=device, workers=workers, scheduler=scheduler):
         if outcome.failure:
             failed += [(experiment.text, outcome.failure) for experiment in outcome.job.experiments]
         for experiment, result in zip(outcome.job.experiments, outcome.outcomes, strict=False):

@@ -51,7 +51,7 @@ class ClipLike(Protocol):
         """Where the part ends; None for the file's end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scanned:
     """What a scan found for one clip.
 
@@ -66,7 +66,7 @@ class Scanned:
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """One row: a file as it was when it was read. `error` "" means none."""
 

@@ -23,10 +23,10 @@ def test_bfloat16_is_compared_with_float32_on_the_users_clips(
             write_wav(tmp_path / "audio" / label / f"{i}.wav", tone(0.4 + i / 3, 16_000, hz=200 + 90 * i), 16_000)
     data = {
         "store": str(tmp_path / "s.zarr"),
-        "corpora": {"c": {"root": str(tmp_path / "audio")}},
+        "corpora": {"tones": {"root": str(tmp_path / "audio")}},
         "encoders": [{"name": "wav2vec2-mini", "dtype": "bfloat16"}],
     }
     extract(check(Pipeline, data, where="test"), Reporter())
-    found = open_store(tmp_path / "s.zarr").corpus("c").encoder("wav2vec2-mini-random").attrs["precision_error"]
+    found = open_store(tmp_path / "s.zarr").corpus("tones").encoder("wav2vec2-mini-random").attrs["precision_error"]
     assert 1e-4 < found["median"] < 5e-2
     assert "bfloat16 differs from float32 by median" in capsys.readouterr().err

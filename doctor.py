@@ -1,0 +1,259 @@
+"""`voxcache doctor`: what is installed, what would be used, what is broken, and what would make it faster."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from .words import size
+
+State = Literal["ok", "note", "broken"]
+
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "train": ("experiments over a store", ("torch", "scikit-learn", "scipy", "jinja2")),
+    "extract": ("embedding audio", ("torch", "torchaudio", "transformers", "safetensors", "soundfile", "av")),
+    "cluster": ("--scheduler: Dask clusters and Slurm", ("distributed", "dask-jobqueue")),
+    "share": ("HDF5 and Parquet exports", ("h5py", "pyarrow")),
+    "remote": ("stores in buckets and behind web servers", ("obstore", "fsspec")),
+    "opensmile": ("openSMILE features", ("opensmile",)),
+    "mamba": ("Audio-Mamba's CUDA kernels", ("mamba-ssm",)),
+}
+"""What each extra is for, and the packages that it brings."""
+
+IMPORTED = {"torch": "torch", "torchaudio": "torchaudio", "transformers": "transformers", "zarr": "zarr", "av": "av",
+            "soundfile": "soundfile", "scikit-learn": "sklearn", "distributed": "distributed"}  # fmt: skip
+"""Packages that are imported to see whether they work here; a wheel can be installed and yet not load."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: `what` was looked at, what was `found`, and where it is not as it could be, what to do (`advice`)."""
+
+    what: str
+    found: str
+    state: State = "ok"
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings by section."""
+
+    sections: dict[str, list[Finding]] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> bool:
+        """Whether something that is installed does not work."""
+        return any(finding.state == "broken" for found in self.sections.values() for finding in found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able data."""
+        sections = {name: [asdict(finding) for finding in found] for name, found in self.sections.items()}
+        return {"broken": self.broken, "sections": sections}
+
+
+def diagnose(store: Path = Path()) -> Diagnosis:
+    """Look at everything. Takes a few seconds: packages are imported. `store` is where free space is asked for."""
+    return Diagnosis(
+        {
+            "installed": _installed(),
+            "devices": _devices(),
+            "kernels": _kernels(),
+            "this machine": [*_machine(), _disk(store), *_hub()],
+        }
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _installed() -> list[Finding]:
+    found = [Finding("voxcache", f"{_version('voxcache')}, Python {platform.python_version()}")]
+    found.append(_loads("zarr", _version("zarr") or ""))
+    for extra, (purpose, packages) in EXTRAS.items():
+        versions = {package: _version(package) for package in packages}
+        missing = [package for package, number in versions.items() if number is None]
+        if missing:
+            text = f"not installed ({', '.join(missing)} missing)" if len(missing) < len(packages) else "not installed"
+            advice = f"pip install 'voxcache[{extra}]' gives {purpose}"
+            found.append(Finding(f"[{extra}]", text, "note", advice))
+            continue
+        loads = [_loads(package, number or "") for package, number in versions.items() if package in IMPORTED]
+        broken = [finding for finding in loads if finding.state == "broken"]
+        text = ", ".join(f"{package} {number}" for package, number in versions.items())
+        found += broken or [Finding(f"[{extra}]", text)]
+    return found
+
+
+def _loads(package: str, number: str) -> Finding:
+    try:
+        import_module(IMPORTED[package])
+    except Exception as error:  # whatever a broken binary raises
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        advice = (
+            "torch and torchaudio must be of one release (2.11)" if package == "torchaudio" else f"reinstall {package}"
+        )
+        return Finding(package, f"{number} is installed, but does not import: {why}", "broken", advice)
+    return Finding(package, number)
+
+
+def _devices() -> list[Finding]:
+    if find_spec("torch") is None:
+        return [Finding("torch", "not installed: stores can be read, nothing embedded or trained", "note")]
+    import torch
+
+    threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {_simd()}"
+    found = [Finding("cpu", threads), *_cuda(torch)]
+    if torch.backends.mps.is_available():
+        found.append(Finding("mps", "there, not used: its kernels have not been compared with the CPU's", "note"))
+    return found
+
+
+def _cuda(torch: Any) -> list[Finding]:
+    if torch.cuda.is_available():
+        return [_gpu(torch, index) for index in range(torch.cuda.device_count())]
+    from .extract.devices import visible_gpu
+
+    driver = visible_gpu()
+    built = torch.version.cuda
+    if driver and not built:
+        return [
+            Finding(
+                "cuda",
+                f"a GPU is here ({driver}), but torch {torch.__version__} was built without CUDA: it is not used",
+                "note",
+                "install torch's CUDA build",
+            )
+        ]
+    if driver:
+        return [
+            Finding(
+                "cuda",
+                f"a GPU is here ({driver}), but torch (CUDA {built}) cannot use it",
+                "broken",
+                "update the driver or install a torch built for it; see CUDA_VISIBLE_DEVICES",
+            )
+        ]
+    if built:
+        return [
+            Finding("cuda", f"torch is built for CUDA {built}, no GPU or driver is visible: the CPU is used", "note")
+        ]
+    return [Finding("cuda", "no GPU, and torch is built without CUDA: the CPU is used", "note")]
+
+
+def _gpu(torch: Any, index: int) -> Finding:
+    about = torch.cuda.get_device_properties(index)
+    words = f"{about.name}, {size(about.total_memory)}, compute {about.major}.{about.minor}"
+    try:
+        words += f", {torch.cuda.utilization(index)} % busy now"
+    except Exception:  # NVML or its package is not there: only the display lacks something
+        return Finding(f"cuda:{index}", words, "note", "pip install nvidia-ml-py shows how busy it is while running")
+    return Finding(f"cuda:{index}", words)
+
+
+def _simd() -> str:
+    flags = set(_read("/proc/cpuinfo", "flags").split())
+    known = {"amx_bf16": "AMX bfloat16", "avx512_bf16": "AVX-512 bfloat16", "avx512f": "AVX-512", "avx2": "AVX2"}
+    return ", ".join(name for flag, name in known.items() if flag in flags) or platform.machine()
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2] for line in lines if line.startswith(key)), "")
+
+
+def _kernels() -> list[Finding]:
+    if find_spec("torch") is None:
+        return []
+    import torch
+
+    found = []
+    flags = set(_read("/proc/cpuinfo", "flags").split())
+    if not torch.cuda.is_available():
+        fast = {"amx_bf16", "avx512_bf16"} & flags
+        advice = "`dtype: bfloat16` is worth a try; its error is measured on your clips" if fast else ""
+        found.append(Finding("bfloat16", "in hardware" if fast else "emulated: slower than float32", "ok", advice))
+        found.append(Finding("attention", "torch's scaled_dot_product_attention on the CPU"))
+    else:
+        sdp = torch.backends.cuda
+        kinds = {"flash": sdp.flash_sdp_enabled(), "memory-efficient": sdp.mem_efficient_sdp_enabled()}
+        on = ", ".join(name for name, enabled in kinds.items() if enabled)
+        found.append(Finding("attention", f"torch's scaled_dot_product_attention ({on or 'math only'})"))
+    return [*found, _scan(torch)]
+
+
+def _scan(torch: Any) -> Finding:
+    """Say which selective scan Audio-Mamba would use."""
+    from .extract.encoders.selective_scan import scan_backend
+
+    on_gpu = torch.cuda.is_available()
+    found = scan_backend("cuda" if on_gpu else "cpu")
+    if found != "torch":
+        return Finding("selective scan", found)
+    advice = "pip install 'voxcache[mamba]', which needs nvcc" if on_gpu else "install a C compiler: many times faster"
+    return Finding("selective scan", "torch, step by step", "note", advice)
+
+
+def _machine() -> list[Finding]:
+    from .extract.devices import decode_threads, usable_cores
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return [
+        Finding("cores", f"{usable_cores()} usable of {os.cpu_count()}; {decode_threads()} threads decode audio"),
+        Finding("memory", size(memory)),
+    ]
+
+
+def _disk(store: Path) -> Finding:
+    there = next((folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists()), Path("/"))
+    free = shutil.disk_usage(there).free
+    if free < 1e9:
+        return Finding("free disk", size(free), "note", "`voxcache extract --dry-run` says how much is needed")
+    return Finding("free disk", size(free))
+
+
+def _hub() -> list[Finding]:
+    from .extract.audio.identity import cache_dir
+
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub")
+    models = sorted(cache.expanduser().glob("models--*"))
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    mode = "offline: nothing is downloaded" if offline else "online: what is missing is downloaded"
+    index = cache_dir() / "files-1.sqlite"
+    known = f"{size(index.stat().st_size)} of what is known of audio files" if index.exists() else "empty"
+    return [
+        Finding("hub cache", f"{len(models)} models ({mode})"),
+        Finding("own cache", known, "ok", "" if os.environ.get("VOXCACHE_CACHE") else "VOXCACHE_CACHE moves it"),
+    ]
+
+
+def show(diagnosis: Diagnosis, say: Callable[[str], None]) -> None:
+    """Say everything, a line a finding."""
+    marks = {"ok": " ", "note": "-", "broken": "!"}
+    for name, found in diagnosis.sections.items():
+        say(name)
+        width = max((len(finding.what) for finding in found), default=0)
+        for finding in found:
+            advice = f"; {finding.advice}" if finding.advice else ""
+            say(f" {marks[finding.state]} {finding.what:<{width}}  {finding.found}{advice}")
+    say(_verdict([finding for found in diagnosis.sections.values() for finding in found]))
+
+
+def _verdict(found: Sequence[Finding]) -> str:
+    broken = [finding.what for finding in found if finding.state == "broken"]
+    return f"broken: {', '.join(broken)}" if broken else "nothing is broken"

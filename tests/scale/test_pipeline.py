@@ -1,0 +1,220 @@
+"""One process: memory that is too small, a disk that is too slow, units that fail; fakes stand for what no test machine has."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from objects import assert_same
+from small_run import small
+
+from voxcache.errors import EncoderError, RunError
+from voxcache.extract import session as session_module
+from voxcache.extract.encoders.acoustic import ENTRIES
+from voxcache.extract.encoders.acoustic_model import AcousticEncoder
+from voxcache.extract.encoders.base import Emit, Request
+from voxcache.extract.jobs import Loaded
+from voxcache.extract.pooling import AllWindows, EachWindow, Pool
+from voxcache.extract.progress import Reporter
+from voxcache.extract.run import Outcome, extract
+from voxcache.extract.session import LANES
+from voxcache.extract.windows import Window
+from voxcache.pipeline import Pipeline
+from voxcache.store import EncoderWriter, Products, open_store
+
+QUIET = Reporter(quiet=True)
+
+
+class SmallMemory(AcousticEncoder):
+    """logmel on a device that is faked to hold `room` padded samples at once: more raises as CUDA does."""
+
+    room = 16_000 * 3
+
+    def __init__(self) -> None:
+        super().__init__(Request(name="logmel"), ENTRIES["logmel"].card, "cpu")
+        self.refused = 0
+
+    def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
+        if waves.numel() > self.room:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory (a test's fake)")
+        super().encode(waves, n_samples, emit)
+
+
+def run(config: Pipeline, encoder: AcousticEncoder | None = None, **options: Any) -> list[Outcome]:
+    """Extract with a fake in the place of logmel."""
+    loaded = Loaded("cpu", QUIET, {"logmel": encoder} if encoder else {})
+    return extract(config, QUIET, loaded=loaded, **options)
+
+
+def logmel(folder: Path, store: str, **settings: object) -> Pipeline:
+    """Return the small pipeline with logmel alone."""
+    return small(folder, store, encoders=["logmel"], extract={"unit_clips": 4, "batch_s": 5, **settings})
+
+
+def test_a_batch_that_does_not_fit_halves_the_budget_once_and_for_all(whole: Path, tmp_path: Path) -> None:
+    """After the first refusals no batch is too large any more, the values are the same, and the store and log say so."""
+    fake = SmallMemory()
+    config = logmel(whole, "halved.zarr", batch_s=None)
+    first = logmel(whole, "roomy.zarr")
+    run(first)
+    store = whole / "halved.zarr"
+    config_with_budget = logmel(whole, "halved.zarr")
+    run(config_with_budget, fake, log=tmp_path / "log.jsonl")
+    assert 1 <= fake.refused <= 3
+    a, b = (open_store(s).corpus("bursts").encoder("logmel") for s in (store, whole / "roomy.zarr"))
+    np.testing.assert_allclose(a.pooled(), b.pooled(), rtol=1e-5, atol=1e-6)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [e["encoder"] for e in events if e["event"] == "halved"] == ["logmel"] * fake.refused
+    assert config.extract.batch_s is None
+
+
+def test_a_lowered_budget_is_remembered_for_the_next_run(whole: Path) -> None:
+    """What was measured and then had to be halved is kept in the store under the kind of device."""
+    config = logmel(whole, "remembered.zarr", batch_s=None)
+    run(config, None)
+    writer_attrs = open_store(whole / "remembered.zarr").corpus("bursts").encoder("logmel").attrs
+    assert set(writer_attrs["batch_samples"]) == {"cpu"}
+
+
+def test_a_clip_that_does_not_fit_alone_fails_and_the_others_do_not(whole: Path) -> None:
+    """With room for some clips only, the longer ones end in the ledger with what to do; nothing stops."""
+    fake = SmallMemory()
+    samples = open_store(whole / "whole.zarr").corpus("bursts").n_samples
+    fake.room = int(np.median(samples))
+    outcome = run(logmel(whole, "tight.zarr"), fake)[0]
+    assert outcome.counts["failed"] == int((samples > fake.room).sum()) > 0
+    assert outcome.counts["ok"] == int((samples <= fake.room).sum()) > 0
+    assert "did not fit in the memory of cpu with logmel, even alone; lower `max_s`" in next(iter(outcome.reasons))
+
+
+def test_where_nothing_fits_the_run_ends_with_a_sentence(whole: Path) -> None:
+    """A device without room for a single clip is not the clips' fault: none is marked as failed."""
+    fake = SmallMemory()
+    fake.room = 10
+    with pytest.raises(EncoderError, match="logmel on cpu: not one clip fits in its memory, even alone"):
+        run(logmel(whole, "full.zarr"), fake)
+    counts = open_store(whole / "full.zarr").corpus("bursts").encoder("logmel").ledger().counts()
+    assert counts["missing"] == 36
+
+
+def test_a_slow_disk_slows_the_run_and_fills_no_memory(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While every commit takes long, no more units are decoded than there are lanes."""
+    lock, decoded, committed, most = threading.Lock(), 0, 0, 0
+    read, commit = session_module.read_clip, EncoderWriter.commit
+
+    def counted_read(file: Any) -> Any:
+        nonlocal decoded, most
+        with lock:
+            decoded += 1
+            most = max(most, decoded - committed)
+        return read(file)
+
+    def slow_commit(self: EncoderWriter, unit: int, rows: np.ndarray, data: Any, **options: Any) -> None:
+        nonlocal committed
+        time.sleep(0.2)
+        commit(self, unit, rows, data, **options)
+        with lock:
+            committed += len(rows)
+
+    monkeypatch.setattr(session_module, "read_clip", counted_read)
+    monkeypatch.setattr(EncoderWriter, "commit", slow_commit)
+    assert run(logmel(whole, "slow.zarr"))[0].counts["ok"] == 36
+    assert most <= LANES * 4, "clips of a unit: 4"
+
+
+def test_a_unit_that_fails_for_a_moment_is_tried_again(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A network store that times out twice costs two attempts, and the result is as if it had not."""
+    run(logmel(whole, "calm.zarr"))
+    commit, failures = EncoderWriter.commit, iter([True, False, True])
+
+    def shaky(self: EncoderWriter, *arguments: Any, **options: Any) -> None:
+        if next(failures, False):
+            raise TimeoutError("the store did not answer (a test's fake)")
+        commit(self, *arguments, **options)
+
+    monkeypatch.setattr(EncoderWriter, "commit", shaky)
+    assert run(logmel(whole, "shaky.zarr"), log=tmp_path / "log.jsonl")[0].counts["ok"] == 36
+    assert_same(whole / "shaky.zarr", whole / "calm.zarr")
+    assert (tmp_path / "log.jsonl").read_text().count('"event": "retry"') == 2
+
+
+def test_a_unit_that_always_fails_is_named_and_all_others_are_done(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three attempts the run goes on without it, ends with an error that names it, and the rows stay missing."""
+    commit = EncoderWriter.commit
+
+    def broken(self: EncoderWriter, unit: int, *arguments: Any, **options: Any) -> None:
+        if unit == 4:
+            raise TimeoutError("the store did not answer (a test's fake)")
+        commit(self, unit, *arguments, **options)
+
+    monkeypatch.setattr(EncoderWriter, "commit", broken)
+    with pytest.raises(RunError, match="1 units could not be done; all others are finished and kept:") as caught:
+        run(logmel(whole, "broken.zarr"))
+    assert "\n  bursts, unit 4 (logmel): TimeoutError: the store did not answer" in str(caught.value)
+    status = open_store(whole / "broken.zarr").corpus("bursts").encoder("logmel").ledger().status
+    assert np.flatnonzero(status != 1).tolist() == [16, 17, 18, 19]
+
+
+def test_what_always_fails_ends_the_run_before_the_night_is_over(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three units lost before any was done are enough."""
+    tried: list[int] = []
+
+    def broken(self: EncoderWriter, unit: int, *_arguments: Any, **_options: Any) -> None:
+        tried.append(unit)
+        raise TimeoutError("the store did not answer (a test's fake)")
+
+    monkeypatch.setattr(EncoderWriter, "commit", broken)
+    with pytest.raises(RunError, match=r"3 units could not be done[\s\S]*Nothing else was tried"):
+        run(logmel(whole, "hopeless.zarr"))
+    assert len(set(tried)) <= 3 + LANES
+
+
+def test_pooling_at_once_equals_pooling_window_by_window() -> None:
+    """What a GPU does in a few kernels gives the means, deviations and frames of the other way, padding NaN or not."""
+    encoder = SmallMemory()
+    states = torch.randn(3, 50, encoder.card.dim, generator=torch.Generator().manual_seed(0))
+    windows = [Window(0, 0, 8000, 0, 50), Window(1, 0, 6000, 2, 31), Window(2, 0, 100, 0, 1)]
+    states[1, 35:] = states[2, 1:] = float("nan")
+    products = Products(std=True, frames=(0,), frames_dtype="float32")
+    one, other = Pool(encoder, windows, products), Pool(encoder, windows, products)
+    EachWindow(one, windows, [0, 1, 2]).add(0, states)
+    AllWindows.of(other, windows, [0, 1, 2]).add(0, states)
+    a, b = one.finish([8000, 6000, 100]), other.finish([8000, 6000, 100])
+    np.testing.assert_allclose(a.pooled, b.pooled, rtol=1e-5, atol=1e-6)
+    assert a.pooled_std is not None and b.pooled_std is not None  # noqa: PT018
+    np.testing.assert_allclose(a.pooled_std, b.pooled_std, rtol=1e-5, atol=1e-6)
+    for got, expected in zip(b.frames[0], a.frames[0], strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_every_event_of_a_run_is_a_line_of_json_with_its_time(whole: Path, tmp_path: Path) -> None:
+    """The log begins with the start, ends with the end, and has one line a unit and encoder in between."""
+    run(logmel(whole, "logged.zarr"), log=tmp_path / "a" / "log.jsonl")
+    events = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds == ["run_started", *["unit_done"] * 9, "finished"]
+    assert events[0]["todo"] == {"bursts/logmel": 36}
+    assert {event["unit"] for event in events[1:-1]} == set(range(9))
+    assert all(event["time"].endswith("+00:00") for event in events)
+    assert {"decode_s", "wait_s", "compute_s", "write_s", "audio_s", "x_real_time"} <= set(events[1])
+    assert str(tmp_path) not in json.dumps(events)
+
+
+def test_the_profile_is_kept_in_the_store(whole: Path) -> None:
+    """The root's attributes say where the time of the last runs went, and verification accepts them."""
+    run(logmel(whole, "profiled.zarr"))
+    runs = open_store(whole / "profiled.zarr").attrs["runs"]
+    assert runs[-1]["profile"]["bursts/logmel"]["n_clips"] == 36
+    assert runs[-1]["devices"] == ["cpu"]
