@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..registry import Registry
 from .architecture import Architecture
+from .config import ArchitectureConfig
 from .fusions import FUSIONS
 from .heads import HEADS
 
@@ -18,6 +19,10 @@ def list_heads() -> str:
 def _lines(registry: Registry[Architecture]) -> Iterator[str]:
     for name, entry in registry.items():
         yield f"  {name:<10} {entry.summary}  [{entry.source}]"
-        options = ", ".join(f"{key}={field.default!r}" for key, field in entry.options.model_fields.items())
+        options = ", ".join(f"{key}={_shown(field.default)}" for key, field in entry.options.model_fields.items())
         if options:
             yield f"  {'':<10}   {options}"
+
+
+def _shown(default: object) -> str:
+    return default.label if isinstance(default, ArchitectureConfig) else repr(default)
