@@ -14,7 +14,7 @@ from rich.text import Text
 
 from .grid import Experiment, Plan
 from .results import Results
-from .scores import METRIC_NAMES, score_text
+from .scores import METRIC_NAMES
 from .tables import Score, Table, tables
 
 if TYPE_CHECKING:
@@ -155,4 +155,4 @@ def _rich(plan: Plan, table: Table) -> RichTable:
 
 def _score(metric: str, score: Score) -> str:
     mark = "*" if score.best else "~" if score.tie else " "
-    return f"{score_text(metric, score.mean)} ± {score_text(metric, score.std)}{mark}"
+    return f"{score.text(metric)}{mark}"

@@ -43,7 +43,8 @@ def caption(metrics: Sequence[str]) -> str:
 def _plus_minus(system: System, metric: str) -> str:
     if metric not in system.metrics:
         return ""
-    return f"{score_text(metric, system.mean(metric))} ± {score_text(metric, system.std(metric))}"
+    mean = score_text(metric, system.mean(metric))
+    return f"{mean} ± {score_text(metric, system.std(metric))}" if len(system.scores(metric)) > 1 else mean
 
 
 _RAW = (

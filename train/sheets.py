@@ -14,6 +14,9 @@ Format = Literal["csv", "json", "md", "tex"]
 Value = str | int | float | None
 
 
+_NUMBER = re.compile(r"-?[\d.]+(e-?\d+)?( ± [\d.]+)?")
+
+
 @dataclass(frozen=True)
 class Sheet:
     """Columns, rows of values, and a caption: one sentence without markup."""
@@ -29,7 +32,8 @@ class Sheet:
 
     def is_number(self, column: int) -> bool:
         """Return whether a column is set flush right."""
-        return any(isinstance(row[column], int | float) or "±" in str(row[column]) for row in self.rows)
+        cells = [row[column] for row in self.shown if row[column]]
+        return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
 def to_csv(sheet: Sheet) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .compare import corrected_t, holm
 from .grid import CorpusPlan, Experiment, Kind, Plan
 from .records import Row
 from .results import Results
-from .scores import LOWER_IS_BETTER
+from .scores import LOWER_IS_BETTER, score_text
 
 SIGNIFICANCE = 0.05
 
@@ -21,14 +21,21 @@ class Score:
     """A metric's mean and standard deviation over folds and seeds.
 
     Attributes:
+        n: folds times seeds.
         best: the best mean of its column.
         tie: not the best, but not told apart from it either (corrected resampled t, Holm over the column).
     """
 
     mean: float
     std: float
+    n: int
     best: bool = False
     tie: bool = False
+
+    def text(self, metric: str) -> str:
+        """Return it as people read it: without ± where a single fold and seed show no spread."""
+        mean = score_text(metric, self.mean)
+        return f"{mean} ± {score_text(metric, self.std)}" if self.n > 1 else mean
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def _cell(rows: list[Row]) -> Cell:
 
 
 def _score(values: np.ndarray) -> Score:
-    return Score(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+    return Score(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, len(values))
 
 
 def by_target(cell: Cell, metric: str) -> dict[str, Score]:
@@ -113,10 +120,10 @@ def _mark(
         others = [place for place in column if place != best]
         p_values = holm([_p(top, runs(cells[place].rows, metric), test_share) for place in others])
         score = cells[best].scores[metric]
-        cells[best].scores[metric] = Score(score.mean, score.std, best=True)
+        cells[best].scores[metric] = replace(score, best=True)
         for place, p in zip(others, p_values, strict=True):
             score = cells[place].scores[metric]
-            cells[place].scores[metric] = Score(score.mean, score.std, tie=p >= SIGNIFICANCE)
+            cells[place].scores[metric] = replace(score, tie=p >= SIGNIFICANCE)
 
 
 def _p(top: np.ndarray, other: np.ndarray, test_share: float) -> float:

@@ -120,15 +120,13 @@ def _against(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Panel]:
         return
     best = max(items, key=lambda item: item.cell.scores["spearman"].mean)
     scores = by_target(best.cell, "spearman")
-    tested = np.flatnonzero(~np.isnan(best.outputs[:, 0]))
+    tested = np.flatnonzero(~np.isnan(best.said[:, 0]))
     shown = tested[draw(np.zeros(len(tested), dtype=np.int64))]
     figures = []
     for index, name in enumerate(corpus.clips.targets):
         caption = f"{name}: ρ = {scores[name].mean:.3f}"
         title = f"{corpus.name}, {best.text}, {caption}, true against predicted"
-        figures.append(
-            Figure(svg.against(corpus.clips.y[shown, index], best.outputs[shown, index], title=title), caption)
-        )
+        figures.append(Figure(svg.against(corpus.clips.y[shown, index], best.said[shown, index], title=title), caption))
     text = (
         f"{best.text} ({best.row[1]}), the highest mean Spearman; each of {len(shown)} tested clips once, predictions averaged "
         f"over seeds; ρ is the mean over folds and seeds; the dashed line is where both are the same."

@@ -26,7 +26,8 @@ class Reported:
         row, column: its place in the table.
         drawn: each metric's mean in every draw of the bootstrap, float64 [draw].
         counts: clips [true class, predicted class] over seeds; empty with continuous targets.
-        outputs: probabilities or predicted targets, mean over seeds, float64 [clip, class or target]; NaN where not tested.
+        right: whether the mean of the probabilities over seeds is right, bool [tested clip]; empty with continuous targets.
+        said: predicted targets, mean over seeds, float64 [clip, target], NaN where not tested; empty with classes.
     """
 
     table: Table
@@ -35,7 +36,8 @@ class Reported:
     cell: Cell
     drawn: dict[str, np.ndarray] = field(repr=False)
     counts: np.ndarray = field(repr=False)
-    outputs: np.ndarray = field(repr=False)
+    right: np.ndarray = field(repr=False)
+    said: np.ndarray = field(repr=False)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -69,15 +71,18 @@ def reported(plan: Plan, results: Results, table: Table, place: Place) -> Report
     if clips.targets:
         regressed = [results.regressed(row.key, clips.n_outputs) for row in cell.rows]
         drawn = dict(zip(TARGET_METRICS, draw_targets(regressed, clips.y, units(corpus)), strict=True))
-        outputs = _mean_outputs(len(clips), [(run.clip, run.said) for run in regressed])
-        return Reported(table, *place, cell, drawn, np.zeros((0, 0), dtype=np.int64), outputs)
+        said = _mean_outputs(len(clips), [(run.clip, run.said) for run in regressed])
+        return Reported(table, *place, cell, drawn, np.zeros((0, 0), dtype=np.int64), np.zeros(0, dtype=bool), said)
     n_classes = len(clips.classes)
     found = [results.predictions(row.key, n_classes) for row in cell.rows]
-    said = [run for run, _ in found]
-    drawn = draw(said, clips.y, units(corpus), n_classes=n_classes)
-    counts = sum((confusion(clips.y[run.clip], run.predicted, n_classes) for run in said), np.zeros((), dtype=np.int64))
+    drawn = draw([run for run, _ in found], clips.y, units(corpus), n_classes=n_classes)
+    counts = sum(
+        (confusion(clips.y[run.clip], run.predicted, n_classes) for run, _ in found), np.zeros((), dtype=np.int64)
+    )
     outputs = _mean_outputs(len(clips), [(run.clip, table) for run, table in found])
-    return Reported(table, *place, cell, drawn, np.asarray(counts), outputs)
+    tested = ~np.isnan(outputs[:, 0])
+    right = np.asarray(outputs[tested].argmax(1) == clips.y[tested])
+    return Reported(table, *place, cell, drawn, np.asarray(counts), right, np.zeros((0, 0)))
 
 
 def _mean_outputs(n_clips: int, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -111,7 +116,7 @@ def gaps(corpus: CorpusPlan, items: Sequence[Reported], metric: str) -> list[Gap
 def _gap(corpus: CorpusPlan, best: Reported, other: Reported, metric: str, p: float) -> Gap:
     low, high = interval(best.drawn[metric] - other.drawn[metric])
     difference = best.cell.scores[metric].mean - other.cell.scores[metric].mean
-    exact = None if corpus.clips.targets else mcnemar(*(_right(corpus, item) for item in (best, other)))
+    exact = None if corpus.clips.targets else mcnemar(best.right, other.right)
     return Gap(best, other, metric, difference, low, high, p, exact)
 
 
@@ -124,9 +129,3 @@ def _p(best: Reported, other: Reported, metric: str, test_share: float) -> float
         sign = 1 if len(values[0]) == len(longer) else -1
         return corrected_t(sign * (longer - np.tile(shorter, len(longer) // len(shorter))), test_share=test_share)
     return corrected_t(values[0] - values[1], test_share=test_share)
-
-
-def _right(corpus: CorpusPlan, item: Reported) -> np.ndarray:
-    """Return whether the mean of the outputs over seeds is right, bool [tested clip]."""
-    tested = ~np.isnan(item.outputs[:, 0])
-    return np.asarray(item.outputs[tested].argmax(1) == corpus.clips.y[tested])
