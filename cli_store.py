@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_share import add_commands
+from .store.document import printable
 from .store.schema import FAILED, MISSING, STALE
 from .words import size
 
@@ -16,7 +17,7 @@ app = typer.Typer(help="Look into, check and share stores.", no_args_is_help=Tru
 
 add_commands(app)
 
-StorePath = Annotated[Path, typer.Argument(help="path of the store")]
+StorePath = Annotated[str, typer.Argument(help="path or URL of the store")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -42,11 +43,11 @@ def info(path: StorePath, as_json: AsJson = False) -> None:
 
     store = open_store(path)
     facts: dict[str, Any] = {
-        "store": str(path),
+        "store": store.path,
         "schema": store.attrs["schema"],
         "created_by": store.attrs["created_by"],
-        "bytes": _tree_bytes(path),
-        "corpora": {name: _corpus_facts(store.corpus(name), path / name) for name in store.corpora},
+        "bytes": store.n_bytes,
+        "corpora": {name: _corpus_facts(store.corpus(name)) for name in store.corpora},
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -55,18 +56,18 @@ def info(path: StorePath, as_json: AsJson = False) -> None:
         typer.echo(line)
 
 
-def _corpus_facts(corpus: Any, folder: Path) -> dict[str, Any]:
+def _corpus_facts(corpus: Any) -> dict[str, Any]:
     return {
         "clips": corpus.n_clips,
         "hours": round(float(corpus.n_samples.sum()) / 16_000 / 3600, 3),
         "licence": corpus.attrs.get("licence", "unknown"),
         "citation": corpus.attrs.get("citation", ""),
-        "columns": {name: column.role for name, column in corpus.columns.items()},
-        "encoders": {name: _encoder_facts(corpus.encoder(name), folder / name) for name in corpus.encoders},
+        "columns": corpus.roles,
+        "encoders": {name: _encoder_facts(corpus.encoder(name)) for name in corpus.encoders},
     }
 
 
-def _encoder_facts(encoder: Any, folder: Path) -> dict[str, Any]:
+def _encoder_facts(encoder: Any) -> dict[str, Any]:
     return {
         "weights": encoder.weights_origin,
         "random_weights": encoder.is_random,
@@ -77,12 +78,12 @@ def _encoder_facts(encoder: Any, folder: Path) -> dict[str, Any]:
         "frames": list(encoder.frame_layers),
         "licence": encoder.card.get("licence"),
         "key": encoder.key,
-        "bytes": _tree_bytes(folder),
+        "bytes": encoder.n_bytes,
     }
 
 
 def _info_lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['store']}: schema {facts['schema']}, {size(facts['bytes'])}, made by {facts['created_by']}"]
+    lines = [f"{facts['store']}: schema {facts['schema']}, {_said(facts['bytes'])}, made by {facts['created_by']}"]
     for name, corpus in facts["corpora"].items():
         lines.append(f"{name}: {corpus['clips']} clips, {corpus['hours']} h, licence {corpus['licence']}")
         lines.append("  columns: " + (", ".join(f"{c} ({role})" for c, role in corpus["columns"].items()) or "none"))
@@ -92,7 +93,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
             )
             lines.append(
                 f"  {encoder}: {held['layers']} layers x {held['dim']}, {kept}, {held['dtype']}, weights "
-                f"{held['weights']}, {size(held['bytes'])}" + (" - RANDOM WEIGHTS" if held["random_weights"] else "")
+                f"{held['weights']}, {_said(held['bytes'])}" + (" - RANDOM WEIGHTS" if held["random_weights"] else "")
             )
     return lines
 
@@ -116,9 +117,8 @@ def status(path: StorePath, as_json: AsJson = False) -> None:
         for row in rows:
             typer.echo(_status_line(row))
             for reason, clips in row["failures"].items():
-                typer.echo(
-                    f"    {len(clips)} failed: {reason}  [{', '.join(clips[:3])}{', …' if len(clips) > 3 else ''}]"
-                )
+                named = ", ".join(clips[:3]) + (", …" if len(clips) > 3 else "")
+                typer.echo(f"    {len(clips)} failed: {printable(reason, 400)}  [{printable(named, 400)}]")
     if any(row["missing"] or row["stale"] or row["failed"] for row in rows):
         raise typer.Exit(5)
 
@@ -143,10 +143,8 @@ def _status_line(row: dict[str, Any]) -> str:
     )
 
 
-def _tree_bytes(folder: Path) -> int:
-    if folder.is_file():
-        return folder.stat().st_size
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def _said(n_bytes: int | None) -> str:
+    return "size unknown (the server cannot list)" if n_bytes is None else size(n_bytes)
 
 
 @app.command(
@@ -167,17 +165,20 @@ def verify(
     """Read everything and compare checksums, digests, sizes and the ledger. Exit code 1 if anything is damaged."""
     from .extract.progress import Reporter
     from .store import open_store
+    from .store.location import place
     from .store.verify import verify as verify_store
 
     report = Reporter(quiet=as_json)
-    with report.counting(f"verifying {path}", "units") as progress:
+    with report.counting(f"verifying {place(path)}", "units") as progress:
         damage = verify_store(open_store(path), progress=progress)
     if as_json:
         typer.echo(json.dumps([vars(item) for item in damage], indent=2))
     else:
         for item in damage:
             typer.echo(str(item))
-        typer.echo(f"{path}: {len(damage)} damaged" if damage else f"{path}: every object read, nothing damaged")
+        typer.echo(
+            f"{place(path)}: {len(damage)} damaged" if damage else f"{place(path)}: every object read, nothing damaged"
+        )
     if damage and repair is not None:
         _repair(path, damage, repair, report)
     elif damage:
@@ -186,33 +187,34 @@ def verify(
         _re_embed(path, pipeline, re_embed, report)
 
 
-def _repair(path: Path, damage: Any, pipeline: Path, report: Any) -> None:
+def _repair(path: str, damage: Any, pipeline: Path, report: Any) -> None:
     from .errors import IntegrityError
     from .extract.run import extract
     from .pipeline import load_pipeline
     from .store import create_store, open_store
     from .store.backend import writer_lock
+    from .store.location import place
     from .store.repair import clear
     from .store.verify import verify as verify_store
 
-    config = load_pipeline(pipeline).model_copy(update={"store": str(path)})
-    with writer_lock(path):
+    config = load_pipeline(pipeline).model_copy(update={"store": path})
+    with writer_lock(Path(path)):
         left = clear(create_store(path), damage)
     extract(config, report)
     left += [str(item) for item in verify_store(open_store(path))]
     if left:
         raise IntegrityError("\n".join(left))
-    typer.echo(f"{path}: repaired; every object read, nothing damaged")
+    typer.echo(f"{place(path)}: repaired; every object read, nothing damaged")
 
 
-def _re_embed(path: Path, pipeline: Path | None, n_clips: int, report: Any) -> None:
+def _re_embed(path: str, pipeline: Path | None, n_clips: int, report: Any) -> None:
     from .errors import ConfigError, IntegrityError
     from .extract.recheck import re_embed
     from .pipeline import load_pipeline
 
     if pipeline is None:
         raise ConfigError("--re-embed: which audio and encoders? Name the pipeline file with --pipeline.")
-    config = load_pipeline(pipeline).model_copy(update={"store": str(path)})
+    config = load_pipeline(pipeline).model_copy(update={"store": path})
     wrong = []
     for result in re_embed(config, n_clips, report):
         typer.echo(str(result))
@@ -236,13 +238,38 @@ def drop(
     from .store.backend import writer_lock
 
     name, _, encoder = what.partition("/")
-    corpus = open_store(path).corpus(name)
-    if encoder:
-        corpus.encoder(encoder)
+    held = open_store(path)
+    corpus = held.corpus(name)
+    chosen = corpus.encoder(encoder) if encoder else corpus
     subject = f"{encoder}'s embeddings of {name}" if encoder else f"corpus {name} with {len(corpus.encoders)} encoders"
     if not yes:
-        typer.confirm(f"remove {subject} ({size(_tree_bytes(path / what))}) from {path}?", abort=True)
-    with writer_lock(path):
+        typer.confirm(f"remove {subject} ({_said(chosen.n_bytes)}) from {held.path}?", abort=True)
+    with writer_lock(Path(path)):
         store = create_store(path)
         drop_from(store.corpus(name).group if encoder else store.group, path, encoder or name)
     typer.echo(f"removed {subject}")
+
+
+@app.command(epilog="Example:  voxcache store unlock s3://bucket/store.zarr")
+def unlock(
+    path: StorePath,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Remove the lock of a writer that is gone from a store in a bucket. On a disk locks go with their processes."""
+    from .store.location import Url, place
+
+    where = place(path)
+    if not isinstance(where, Url):
+        typer.echo(f"{where}: nothing to do; the lock of a store on a disk ends with the process that holds it")
+        return
+    from .store.remote_lock import locked_by
+    from .store.remote_lock import unlock as remove
+
+    holders = locked_by(where)
+    if not holders:
+        typer.echo(f"{where}: not locked")
+        return
+    if not yes:
+        typer.confirm(f"{where}: locked by {'; '.join(holders)}. Is it gone, and the lock to be removed?", abort=True)
+    remove(where)
+    typer.echo(f"{where}: unlocked")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import ConfigError, nearest
 from .extract.config import EncoderConfig, ExtractConfig
 from .extract.corpora import CorpusConfig
+from .store.location import Url, place
 from .train.config import TrainConfig
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,8 +24,13 @@ class Pipeline(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    store: str = Field("store.zarr", description="where embeddings are kept")
-    results: str | None = Field(None, description="where results and the report go; default: beside the store")
+    store: str = Field(
+        "store.zarr", description="where embeddings are kept: a path or a URL such as s3://bucket/store.zarr"
+    )
+    results: str | None = Field(
+        None,
+        description="where results and the report go; default: beside the store, for a URL in the working directory",
+    )
     corpora: dict[str, CorpusConfig] = Field(default_factory=dict)
     encoders: tuple[EncoderConfig, ...] = ()
     extract: ExtractConfig = ExtractConfig()
@@ -42,8 +48,9 @@ class Pipeline(BaseModel):
         """Where results and the report go."""
         if self.results is not None:
             return Path(self.results)
-        store = Path(self.store)
-        return store.with_name(store.name.removesuffix(".zarr") + ".results")
+        store = place(self.store)
+        name = store.name.removesuffix(".zip").removesuffix(".zarr") + ".results"
+        return Path(name) if isinstance(store, Url) else store.with_name(name)
 
 
 def load_pipeline(path: str | Path) -> Pipeline:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import IntegrityError
+from .convert import tensor
 from .remote_shards import RemoteShards
 from .shard_index import lost
 from .shards import Shards, open_shards
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Frames:
         if self._shards is not None:
             return self._shards.many(starts.tolist(), stops)
         return [self._one(start, stop) for start, stop in zip(starts.tolist(), stops, strict=True)]
+
+    def to_torch(self, rows: Sequence[int] | np.ndarray) -> list[torch.Tensor]:
+        """Return `read` as tensors, without a copy. Raises `ConfigError` without torch."""
+        return [tensor(values) for values in self.read(rows)]
 
     def _one(self, start: int, stop: int) -> np.ndarray:
         values = np.asarray(self.values[start:stop])

@@ -95,6 +95,16 @@ def _checked(url: Url) -> Url:
     return url
 
 
+def is_there(path: str | Path) -> bool:
+    """Return whether anything is at a path, or a store at a URL."""
+    where = place(path)
+    if isinstance(where, Path):
+        return where.exists()
+    from .remote_open import is_store
+
+    return is_store(where)
+
+
 def redacted(text: str) -> str:
     """Return text in which no URL has a user, a password or a query."""
     return _SECRETS.sub(lambda m: m[1] + ("…@" if m[2] else "") + m[3] + ("?…" if m[4] else ""), text)

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..errors import ConfigError, StoreBusy, StoreError
 from .location import Url
@@ -30,6 +30,9 @@ PATIENCE_S = 3.0
 """A wait shorter than this is not mentioned."""
 PROBE_S = 0.5
 """Others touch a worker's lock file for an instant, to see whether it is held; a worker lasts longer."""
+
+if TYPE_CHECKING:
+    from .remote_lock import RemoteWorker
 
 Say = Callable[[str], None]
 _registering: set[tuple[Path, int, int]] = set()
@@ -86,7 +89,7 @@ class WorkerLock:
 @contextlib.contextmanager
 def worker_lock(
     path: Path, index: int, count: int, *, say: Say | None = None, wait_s: float = REGISTERING_S
-) -> Iterator[WorkerLock]:
+) -> Iterator[WorkerLock | RemoteWorker]:
     """Hold the store at `path` as worker `index` of `count`, beside the other workers of the same job.
 
         with worker_lock(path, 2, 3, say=report.say) as lock:
@@ -103,6 +106,13 @@ def worker_lock(
             for longer than `wait_s`.
         StoreError: the place cannot be written to.
     """
+    where = located(path)
+    if isinstance(where, Url):
+        from .remote_lock import remote_worker_lock
+
+        with remote_worker_lock(where, index, count, say=say, wait_s=wait_s) as remote:
+            yield remote
+        return
     if not 1 <= index <= count:
         raise ConfigError(f"worker {index}/{count}: expected a number from 1 to {count}, then the number of workers.")
     _require_writable(path)

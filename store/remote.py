@@ -16,6 +16,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from ..errors import StoreBusy
+from . import guard
 from .buckets import Bucket, Fetched, Version
 from .cache import Cache
 from .location import Url
@@ -158,7 +159,7 @@ class RemoteStore(Store):
         else:
             fetched = await self.bucket.get(self.whole(key), byte_range)
             data = None if fetched is None else fetched.data
-        return None if data is None else prototype.buffer.from_bytes(data)
+        return guard.checked(key, None if data is None else prototype.buffer.from_bytes(data), byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -173,10 +174,14 @@ class RemoteStore(Store):
 
     async def getsize(self, key: str) -> int:
         """Return the bytes of an object."""
-        version = await self.bucket.head(self.whole(key))
+        version = await (self.reader.version(key) if self.read_only else self.bucket.head(self.whole(key)))
         if version is None:
             raise FileNotFoundError(key)
         return version.size
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """Return the bytes of all objects below a folder."""
+        return sum(version.size for version in (await self.reader.below(prefix.rstrip("/"))).values())
 
     @property
     def supports_writes(self) -> bool:

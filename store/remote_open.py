@@ -79,14 +79,6 @@ def is_archive(url: Url) -> bool:
     return url.name.lower().endswith(".zip")
 
 
-def stored_bytes(group: zarr.Group) -> int | None:
-    """Return the size of everything below a group of a remote store, None where nobody can tell without reading it."""
-    store = group.store_path.store
-    if not isinstance(store, RemoteStore) or not store.supports_listing:
-        return None
-    return sum(version.size for version in sync(store.reader.below(group.path)).values())
-
-
 def drop_remote(parent: zarr.Group, name: str) -> None:
     """Remove a group. From the first write on readers pass over it, and whatever a kill leaves is replaced or removed later."""
     group = cast(zarr.Group, parent[name])

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 from collections.abc import AsyncIterator, Iterable
 
 import zarr
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync
 
 from ..errors import IntegrityError, SchemaError
+from . import guard
 from .archive import entry_problem
 from .buckets import open_bucket
 from .cache import open_cache
 from .location import Url
 from .remote import CONCURRENCY, Reader
+from .zipped import HEADER, byte_bounds, header_bytes, members
 
 TAIL_BYTES = 1 << 18
 """First guess at where the table of contents begins, from the end; 2,000 entries fit."""
 SMALL_BYTES = 1 << 16
 """Entries up to here are fetched together with the header before them."""
-HEADER = struct.Struct("<4s22xHH")
 SLACK = 256
 
 
@@ -43,6 +43,8 @@ def zip_root(url: Url) -> zarr.Group:
         entries = _entries(reader, version.size)
         problem = next((text for text in map(entry_problem, entries) if text), None)
         if problem is None:
+            table = [(entry.filename, entry.header_offset, entry.file_size) for entry in entries]
+            guard.entries(table, version.size, f"store {url}")
             return zarr.open_group(RemoteZip(reader, entries, version.size), mode="r", zarr_format=3)
     except (zipfile.BadZipFile, FileNotFoundError, ValueError, KeyError, NotImplementedError) as error:
         raise SchemaError(
@@ -55,7 +57,7 @@ def zip_root(url: Url) -> zarr.Group:
 def _entries(reader: Reader, size: int) -> list[zipfile.ZipInfo]:
     start = max(0, size - TAIL_BYTES)
     while True:
-        data = sync(reader.get("", RangeByteRequest(start, size))) or b""
+        data = sync(reader.get("", RangeByteRequest(start, size) if start else None)) or b""
         try:
             with zipfile.ZipFile(_Tail(data, start)) as archive:
                 return archive.infolist()
@@ -135,13 +137,13 @@ class RemoteZip(Store):
         entry = self.entries.get(key)
         if entry is None:
             return None
-        first, last = _bounds(byte_range, entry.file_size)
+        first, last = byte_bounds(byte_range, entry.file_size)
         if key not in self._begins and entry.file_size <= SMALL_BYTES:
             data = (await self._with_header(entry))[first:last]
         else:
             begin = await self._begin(entry)
             data = await self._fetch(begin + first, begin + last) if last > first else b""
-        return prototype.buffer.from_bytes(data)
+        return guard.checked(key, prototype.buffer.from_bytes(data), byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -178,8 +180,7 @@ class RemoteZip(Store):
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names right in a folder."""
-        inside = f"{prefix.rstrip('/')}/" if prefix else ""
-        for name in sorted({key[len(inside) :].partition("/")[0] for key in self.entries if key.startswith(inside)}):
+        for name in members(self.entries, prefix):
             yield name
 
     async def _with_header(self, entry: zipfile.ZipInfo) -> bytes:
@@ -187,7 +188,7 @@ class RemoteZip(Store):
         start = entry.header_offset
         stop = start + HEADER.size + len(entry.filename.encode()) + SLACK + entry.file_size
         raw = await self._fetch(start, min(stop, self.size))
-        begin = self._begins[entry.filename] = start + _header_bytes(entry, raw)
+        begin = self._begins[entry.filename] = start + header_bytes(entry.filename, raw)
         if begin + entry.file_size > stop:
             return await self._fetch(begin, begin + entry.file_size)
         return raw[begin - start : begin - start + entry.file_size]
@@ -195,7 +196,7 @@ class RemoteZip(Store):
     async def _begin(self, entry: zipfile.ZipInfo) -> int:
         if entry.filename not in self._begins:
             raw = await self._fetch(entry.header_offset, entry.header_offset + HEADER.size)
-            self._begins[entry.filename] = entry.header_offset + _header_bytes(entry, raw)
+            self._begins[entry.filename] = entry.header_offset + header_bytes(entry.filename, raw)
         return self._begins[entry.filename]
 
     async def _fetch(self, start: int, stop: int) -> bytes:
@@ -205,22 +206,3 @@ class RemoteZip(Store):
                 f"store {self}: it ends before its table of contents says, or was replaced. Open it again."
             )
         return data
-
-
-def _header_bytes(entry: zipfile.ZipInfo, raw: bytes) -> int:
-    """Return the length of an entry's header: the table of contents may count other extra fields."""
-    mark, n_name, n_extra = HEADER.unpack_from(raw)
-    if mark != b"PK\3\4":
-        name = entry.filename[:80]
-        raise IntegrityError(f"entry {name!r}: expected a zip entry at its offset, got something else. Copy it again.")
-    return HEADER.size + int(n_name) + int(n_extra)
-
-
-def _bounds(part: ByteRequest | None, size: int) -> tuple[int, int]:
-    if part is None:
-        return 0, size
-    if isinstance(part, RangeByteRequest):
-        return min(part.start, size), min(part.end, size)
-    if isinstance(part, OffsetByteRequest):
-        return min(part.offset, size), size
-    return max(0, size - part.suffix), size

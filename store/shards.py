@@ -122,6 +122,9 @@ class Shards:
         n = self.shape[0] if rows is None else len(rows)
         out = np.empty((n, len(layers), self.shape[2]), dtype=self.dtype)
         parts = list(self._parts(rows))
+        if len(parts) == 1:
+            self._read(parts[0], layers, out)
+            return out
         with ThreadPoolExecutor(READERS) as pool:
             list(pool.map(lambda part: self._read(part, layers, out), parts))
         return out

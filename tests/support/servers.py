@@ -110,7 +110,7 @@ def web_server(root: Path, *, login: str | None = None) -> Iterator[Server]:
                 "Accept-Ranges": "bytes",
             }
             start, stop = _range(self.headers.get("Range"), found.st_size)
-            if (start, stop) != (0, found.st_size):
+            if self.headers.get("Range"):
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.st_size}"
             with file.open("rb") as opened:
                 opened.seek(start)
