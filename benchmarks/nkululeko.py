@@ -12,7 +12,7 @@ chose. Prints seconds and UAR of both.
 from __future__ import annotations
 
 import argparse
-import re
+import json
 import sqlite3
 import subprocess
 import sys
@@ -117,7 +117,7 @@ def theirs(python: str, folder: Path, inis: list[Path]) -> float:
     found = []
     for fold in range(len(inis)):
         (report,) = (folder / f"fold{fold}" / "results").glob("run_0/*_last_*.txt")
-        found.append(float(re.search(r"macro avg +\S+ +(\S+)", report.read_text()).group(1)))  # type: ignore[union-attr]
+        found.append(json.loads(report.read_text().splitlines()[0])["macro avg"]["recall"])
     return float(np.mean(found))
 
 
