@@ -32,7 +32,9 @@ class _ListFirst(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(help="List, compare, export and prune results.", cls=_ListFirst)
+app = typer.Typer(
+    help="List, compare, export and prune results. `voxcache results PLACE` lists those of PLACE.", cls=_ListFirst
+)
 
 Place = Annotated[
     str | None,
@@ -96,11 +98,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Compare two systems on the same folds: difference, 95 % interval, corrected resampled t-test, McNemar."""
-    from .train.selecting import one
     from .train.versus import compare as versus
 
     with _opened(place) as found:
-        compared = versus(found.kept, one(found.kept.systems, a), one(found.kept.systems, b))
+        compared = versus(found.kept, found.one(a), found.one(b))
     if as_json:
         typer.echo(json.dumps(_facts(compared), indent=2, ensure_ascii=False))
         return
@@ -183,6 +184,15 @@ class _Found:
             said = ", ".join(f"{condition.field}={condition.pattern}" for condition in wanted)
             raise ConfigError(f"results {self.kept.path}: none is {said}. `voxcache results` alone lists all.")
         return found
+
+    def one(self, text: str) -> System:
+        """Return the system that is meant: by an id any, by conditions one that is not stale."""
+        from .train.selecting import one
+
+        if "=" not in text:
+            return one(self.kept.systems, text)
+        reasons = self.stale()
+        return one([s for s in self.kept.systems if not any(run.number in reasons for run in s.runs)], text)
 
     def stale(self, *, plan: bool = False) -> Reasons:
         """Return what is stale, as far as store and pipeline are known."""
