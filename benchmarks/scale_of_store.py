@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,8 @@ def main() -> None:
     parser.add_argument("--folder", help="where to write; the disk of it is what is measured")
     options = parser.parse_args()
     for i, n in enumerate(options.clips):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found = pool.apply(measure, (n, options))
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = pool.submit(measure, n, options).result()
         if i == 0:
             print("| clips | " + " | ".join(found) + " |\n|" + "---|" * (len(found) + 1))
         print(f"| {n:,} | " + " | ".join(f"{value:,.4g}" for value in found.values()) + " |", flush=True)

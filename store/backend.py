@@ -48,7 +48,7 @@ class DurableStore(LocalStore):
 
     def _write(self, key: str, value: Buffer) -> None:
         group = _GROUP.get()
-        if group is not None:
+        if group is not None and not group.finished:
             group.add(self.root / key, value)
             return
         with together():
@@ -111,7 +111,8 @@ def together() -> Iterator[None]:
     what has to come after them is written after the group. Reading one shows all so far. After an error those not yet
     shown are gone. To a remote store every object is written at once.
     """
-    if _GROUP.get() is not None:
+    outer = _GROUP.get()
+    if outer is not None and not outer.finished:
         yield
         return
     group = Group()
@@ -119,6 +120,7 @@ def together() -> Iterator[None]:
     try:
         yield
         group.show()
+        group.finished = True
     finally:
         _GROUP.reset(token)
         group.forget()
@@ -137,11 +139,15 @@ class Group:
     def __init__(self) -> None:
         self.waiting: dict[Path, Path] = {}
         self._new_dirs: set[Path] = set()
+        self.finished = False
+        self._given_up = False
         self._one_at_a_time = threading.Lock()
 
     def add(self, path: Path, value: Buffer) -> None:
         """Write an object beside its place."""
         with self._one_at_a_time:
+            if self._given_up:  # a chunk that zarr was writing beside one that failed
+                return
             self._make_dirs(path.parent)
             partial = self.waiting.setdefault(path, path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial"))
             _fill(partial, value)
@@ -158,10 +164,12 @@ class Group:
             self._new_dirs.clear()
 
     def forget(self) -> None:
-        """Remove what was not shown."""
-        for partial in self.waiting.values():
-            partial.unlink(missing_ok=True)
-        self.waiting.clear()
+        """Remove what was not shown, and take no more unless all was."""
+        with self._one_at_a_time:
+            self._given_up = not self.finished
+            for partial in self.waiting.values():
+                partial.unlink(missing_ok=True)
+            self.waiting.clear()
 
     def _make_dirs(self, path: Path) -> None:
         if path.is_dir():
