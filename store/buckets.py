@@ -150,7 +150,7 @@ class ObstoreBucket:
         async def call() -> Fetched:
             result = await obstore.get_async(self.client, key, options=_options(part))
             data = memoryview(await result.bytes_async()).tobytes()
-            token = {"e_tag": result.meta["e_tag"], "version": result.meta["version"]}
+            token = {name: result.meta[name] for name in ("e_tag", "version") if result.meta[name]}  # type: ignore[literal-required]
             return Fetched(data, _version(result.meta), token)
 
         try:

@@ -103,6 +103,8 @@ def _may_pass(error: Exception) -> bool:
         "InvalidPathError",
     }:
         return False
+    if isinstance(error, TypeError | ValueError | KeyError | AttributeError | ImportError):
+        return False
     status = re.search(r"status code: (\d{3})", str(error))
     return status is None or (int(status[1]) >= 500 and status[1] != "501") or int(status[1]) in {408, 425, 429}
 
