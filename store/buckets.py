@@ -150,8 +150,7 @@ class ObstoreBucket:
         async def call() -> Fetched:
             result = await obstore.get_async(self.client, key, options=_options(part))
             data = memoryview(await result.bytes_async()).tobytes()
-            token = {name: result.meta[name] for name in ("e_tag", "version") if result.meta[name]}  # type: ignore[literal-required]
-            return Fetched(data, _version(result.meta), token)
+            return Fetched(data, _version(result.meta), _token(result.meta))
 
         try:
             return await self.try_(call)
@@ -192,7 +191,7 @@ class ObstoreBucket:
 
         async def call() -> Any:
             try:
-                return await obstore.put_async(self.client, key, data, mode=mode)
+                return _token(await obstore.put_async(self.client, key, data, mode=mode))
             except (AlreadyExistsError, PreconditionError):
                 return None
             except FileNotFoundError:
@@ -228,6 +227,10 @@ def _options(part: ByteRequest | None) -> Any:
     if isinstance(part, OffsetByteRequest):
         return {"range": {"offset": part.offset}}
     return {"range": {"suffix": part.suffix}}
+
+
+def _token(meta: Any) -> dict[str, str]:
+    return {name: meta[name] for name in ("e_tag", "version") if meta[name]}
 
 
 def _version(meta: Any) -> Version:

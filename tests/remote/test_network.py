@@ -4,13 +4,12 @@ import json
 import logging
 import threading
 import time
-import urllib.request
 from typing import Any
 
 import numpy as np
 import pytest
 from made_store import Made, fill, register
-from servers import Server
+from servers import Server, put
 
 from voxcache.errors import StoreBusy, StoreError, StoreUnreachable
 from voxcache.store import create_store, open_store, remote_lock
@@ -20,8 +19,6 @@ from voxcache.store.verify import verify
 pytest.importorskip("obstore")
 
 MADE = Made(n=40)
-BYTES = {"Content-Type": "application/octet-stream"}
-"""Else the server takes the body for a form."""
 
 
 def from_now(seconds: float) -> Any:
@@ -111,9 +108,7 @@ def test_of_many_at_once_one_gets_the_lock(s3: Server) -> None:
 def leave_lock(s3: Server, name: str, **said: Any) -> None:
     """Put a lock as a writer that was killed leaves it."""
     body = json.dumps({"host": "elsewhere", "pid": 1, "started": "then", "mark": "x", **said}).encode()
-    urllib.request.urlopen(
-        urllib.request.Request(f"{s3.url}/bucket/{name}", data=body, method="PUT", headers=BYTES)
-    ).close()
+    put(s3, name, body)
 
 
 def test_a_lock_whose_writer_is_gone(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:

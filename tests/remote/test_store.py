@@ -3,14 +3,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_store import Made, fill, register
-from servers import Server, web_server
+from servers import Server, put, web_server
 
 from voxcache.errors import SchemaError, StoreError
 from voxcache.store import Products, Store, create_store, drop, open_store
@@ -223,8 +222,7 @@ def test_what_is_not_there_is_said(s3: Server, url: str, said: str) -> None:
 
 def test_a_bucket_with_something_else_is_left_alone(s3: Server) -> None:
     """A store is not made among other objects."""
-    request = urllib.request.Request(f"{s3.url}/bucket/mine/notes.txt", data=b"x", method="PUT")
-    urllib.request.urlopen(request).close()
+    put(s3, "mine/notes.txt", b"x")
     with pytest.raises(SchemaError, match="expected nothing or a store there"):
         create_store("s3://bucket/mine")
 
@@ -248,9 +246,7 @@ def test_damage_in_a_bucket_is_found_and_cleared(s3: Server) -> None:
     shard = "damage/store.zarr/corpus/made/pooled/c/3/0/0"
     raw = bytearray(objects(s3, "damage/store.zarr")["corpus/made/pooled/c/3/0/0"])
     raw[5] ^= 1
-    kind = {"Content-Type": "application/octet-stream"}  # else the server takes the body for a form
-    address = f"{s3.url}/bucket/{shard}"
-    urllib.request.urlopen(urllib.request.Request(address, data=bytes(raw), method="PUT", headers=kind)).close()
+    put(s3, shard, bytes(raw))
     damage = verify(open_store(url))
     assert [(item.array, item.unit) for item in damage] == [("pooled", 3)]
     assert clear(create_store(url), damage) == []

@@ -76,6 +76,13 @@ def s3_server() -> Iterator[Server]:
         yield Server(url, traffic)
 
 
+def put(server: Server, key: str, data: bytes) -> None:
+    """Put an object into the bucket with a client that is not ours."""
+    import boto3
+
+    boto3.client("s3", endpoint_url=server.url).put_object(Bucket="bucket", Key=key, Body=data)
+
+
 @contextmanager
 def web_server(root: Path, *, login: str | None = None) -> Iterator[Server]:
     """Serve the files of a folder over HTTP with Range, ETag by time and size, and no listing."""
