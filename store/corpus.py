@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
 
-from . import guard
+from . import convert, guard
 from .encoder import EncoderGroup
 from .node import Node
 from .schema import Role
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,22 @@ class Corpus(Node):
         return guard.all_rows(self._read("n_samples", slice(self.n_clips)), self.n_clips, f"{self.path}/n_samples")
 
     @cached_property
-    def columns(self) -> dict[str, Column]:
-        """Label columns by name."""
-        columns = {}
-        for name in self.attrs["columns"]:
-            array = self._array(name)
-            values = guard.all_rows(self._read(name, slice(self.n_clips)), self.n_clips, f"{self.path}/{name}")
-            if values.dtype.kind != "f":
-                values = np.asarray(values, dtype=object)
-            about = dict(array.attrs)
-            columns[name] = Column(name, about.get("role", "meta"), about.get("description", ""), values)
-        return columns
+    def columns(self) -> Mapping[str, Column]:
+        """Label columns by name; each is read when it is taken."""
+        return _Columns(self)
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What each label column is for, without reading it."""
+        return {name: self._array(name).attrs.get("role", "meta") for name in self.attrs["columns"]}
+
+    def _column(self, name: str) -> Column:
+        array = self._array(name)
+        values = guard.all_rows(self._read(name, slice(self.n_clips)), self.n_clips, f"{self.path}/{name}")
+        if values.dtype.kind != "f":
+            values = np.asarray(values, dtype=object)
+        about = dict(array.attrs)
+        return Column(name, about.get("role", "meta"), about.get("description", ""), values)
 
     @cached_property
     def encoders(self) -> tuple[str, ...]:
@@ -80,6 +90,38 @@ class Corpus(Node):
         """Return one encoder's embeddings. Raises `StoreError` with the names there are."""
         return EncoderGroup(self._child("encoder", name, self.encoders), f"{self.path}/{name}", name, self)
 
+    def to_xarray(self) -> xarray.DataTree:
+        """Return a DataTree: clips and label columns at its root, one Dataset an encoder (see `EncoderGroup.to_xarray`).
+
+        Raises:
+            ConfigError: xarray or dask is not installed.
+        """
+        return convert.corpus_tree(self)
+
     def _strings(self, name: str) -> np.ndarray:
         values = guard.all_rows(self._read(name, slice(self.n_clips)), self.n_clips, f"{self.path}/{name}")
         return np.asarray(values, dtype=object)
+
+
+class _Columns(Mapping[str, Column]):
+    """The label columns of a corpus; read one by one, once: a hundred thousand texts are not needed to list their names."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._read: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = self._corpus._column(name)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._corpus.attrs["columns"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._corpus.attrs["columns"])
+
+    def __len__(self) -> int:
+        return len(self._corpus.attrs["columns"])

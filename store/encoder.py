@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import zarr
 
 from ..errors import StoreError
-from . import guard, schema
+from . import convert, guard, schema
 from .digest import strings_digest, values_digest
 from .frames import Frames
 from .ledger import Ledger
@@ -19,6 +19,10 @@ from .pooled import Rows, read_pooled
 from .schema import MISSING, OK, STALE, Products
 
 if TYPE_CHECKING:
+    import dask.array
+    import torch
+    import xarray
+
     from .corpus import Corpus
 
 
@@ -146,6 +150,31 @@ class EncoderGroup(Node):
     def pooled_all(self, rows: Rows | None = None) -> np.ndarray:
         """Return the mean of every layer held, float32 [clip, layer, feature], in the order of `layers`."""
         return read_pooled(self, "pooled", range(len(self.layers)), rows)
+
+    def to_torch(self, layer: int = -1, rows: Rows | None = None) -> torch.Tensor:
+        """Return `pooled` as a float32 tensor [clip, feature], without a copy. Raises `ConfigError` without torch."""
+        return convert.tensor(self.pooled(layer, rows))
+
+    def to_dask(self, product: Literal["pooled", "pooled_std"] = "pooled") -> dask.array.Array:
+        """Return all layers as a float32 dask array [clip, layer, feature], one chunk a unit and layer; read when computed.
+
+        Raises:
+            ConfigError: dask is not installed.
+        """
+        if product == "pooled_std":
+            self._require_std()
+        return convert.dask_array(self, product)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return a Dataset: pooled vectors (dask), status and reason; clip, layer and the label columns as coordinates.
+
+        `encoder.to_xarray().pooled.sel(clip="a.wav", layer=6)`; rows that are not ok are NaN, stale ones too, which a reader
+        that opens the group without us does not know.
+
+        Raises:
+            ConfigError: xarray or dask is not installed.
+        """
+        return convert.encoder_dataset(self)
 
     def frames(self, layer: int = -1) -> Frames:
         """Return the frames of one layer, where they were kept. Raises `StoreError` with the layers there are."""
