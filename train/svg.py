@@ -110,7 +110,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = np.ceil(low / step - 1e-9)
-    return [float(round(index * step, 10)) for index in np.arange(first, np.floor(high / step + 1e-9) + 1)]
+    return [float(round(index * step, 10)) + 0.0 for index in np.arange(first, np.floor(high / step + 1e-9) + 1)]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def against(true: np.ndarray, said: np.ndarray, *, title: str) -> str:
     (x0, y0), (x1, y1) = axes.at(span[0], span[0]), axes.at(span[1], span[1])
     places = np.array([axes.at(a, b) for a, b in zip(true, said, strict=True)])
     body = axes.frame(ticks(*span), ticks(*span), "true", "predicted")
+    size = " small" if len(true) > 300 else ""
     body += (
-        f'<path class="same" d="M{x0:.1f},{y0:.1f}L{x1:.1f},{y1:.1f}"/><path class="dot small k0" d="{_dots(places)}"/>'
+        f'<path class="same" d="M{x0:.1f},{y0:.1f}L{x1:.1f},{y1:.1f}"/><path class="dot{size} k0" d="{_dots(places)}"/>'
     )
     return _svg(axes.width, axes.height, title, body)

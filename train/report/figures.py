@@ -211,7 +211,8 @@ def _coloured(
     )
     if clips.group is None:
         return
-    named, number, rest = _speakers(clips.group.astype(str))
+    shown = np.unique(np.concatenate([clip for _, clip, _ in made]))
+    named, number, rest = _speakers(clips.group.astype(str), shown)
     yield Panel(
         f"{title}, coloured by {clips.group_column}",
         tuple(_map(corpus, name, clip, xy, number[clip], named, str(clips.group_column)) for name, clip, xy in made),
@@ -220,9 +221,9 @@ def _coloured(
     )
 
 
-def _speakers(group: np.ndarray) -> tuple[list[str], np.ndarray, int]:
-    """Return the groups with most clips, the number of each clip's among them or -1, and how many others there are."""
-    counts = Counter(group.tolist())
+def _speakers(group: np.ndarray, shown: np.ndarray) -> tuple[list[str], np.ndarray, int]:
+    """Return the groups with most clips shown, the number of each clip's among them or -1, and how many others are shown."""
+    counts = Counter(group[shown].tolist())
     named = [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED_SPEAKERS]]
     place = {name: index for index, name in enumerate(named)}
     return named, np.array([place.get(name, -1) for name in group.tolist()]), len(counts) - len(named)
