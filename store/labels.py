@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def label(
         tuple(chosen),
         sum(row is not None for row in rows),
         tuple(clip for clip, row in zip(ids, rows, strict=True) if row is None),
-        tuple(str(clip) for clip in held.clip if str(clip) not in listed),
+        tuple(str(clip) for clip in held.clip if _nfc(str(clip)) not in listed),
     )
 
 
@@ -96,7 +97,7 @@ def read_table(table: str | Path, id_column: str) -> tuple[list[str], dict[str, 
     problems += [f"{table}: column {name!r} stands twice." for name in sorted(set(header)) if header.count(name) > 1]
     if problems:
         raise ConfigError(problems)
-    cells = {name: [line[i].strip() for line in lines] for i, name in enumerate(header)}
+    cells = {name: [_nfc(line[i].strip()) for line in lines] for i, name in enumerate(header)}
     ids = cells.pop(id_column)
     return ids, cells
 
@@ -130,7 +131,7 @@ def _join(corpus: Corpus, ids: Sequence[str], table: str | Path) -> list[int | N
     twice = sorted(clip for clip, count in Counter(ids).items() if count > 1)
     if twice:
         raise ConfigError(f"{table}: expected each clip once, got {_few(twice)} more than once. Nothing was written.")
-    row_of = {str(clip): row for row, clip in enumerate(corpus.clip)}
+    row_of = {_nfc(str(clip)): row for row, clip in enumerate(corpus.clip)}
     rows = [row_of.get(clip) for clip in ids]
     if all(row is None for row in rows):
         raise ConfigError(
@@ -182,6 +183,11 @@ def _require_numbers(columns: Sequence[_Column], ids: Sequence[str], table: str 
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _nfc(text: str) -> str:
+    """Return text in the one Unicode form of ids and labels: an é typed on another system may be two characters."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from made_store import Made, fill, register
 
 from voxcache.errors import ConfigError, StoreBusy
-from voxcache.store import open_store
+from voxcache.store import create_store, open_store, register_clips
 from voxcache.store.backend import writer_lock
 from voxcache.store.labels import label
 from voxcache.store.verify import verify
@@ -83,6 +83,16 @@ def test_a_wrong_table_changes_nothing(store: Path, text: str, roles: dict[str, 
     with pytest.raises(ConfigError, match=message):
         label(store, "corpus", _table(store, text), roles=roles)  # type: ignore[arg-type]
     assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
+
+
+def test_ids_match_in_either_unicode_form(tmp_path: Path) -> None:
+    """A table from another system, whose é is an e with an accent behind it, labels the same clips with the same label."""
+    known = {"clip": ["caf\u00e9.wav"], "sha256": ["f" * 64], "n_samples": [1]}
+    register_clips(create_store(tmp_path / "s.zarr"), "corpus", **known)
+    table = _table(tmp_path / "s.zarr", "clip,mood\ncafe\u0301.wav,gene\u0301\n")
+    done = label(tmp_path / "s.zarr", "corpus", table)
+    assert (done.matched, done.unknown, done.unlabelled) == (1, (), ())
+    assert list(open_store(tmp_path / "s.zarr").corpus("corpus").columns["mood"].values) == ["gen\u00e9"]
 
 
 def test_a_busy_store_is_refused(store: Path) -> None:
