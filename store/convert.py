@@ -45,9 +45,11 @@ class LazyPooled:
         self.encoder, self.name = encoder, name
         self.shape = (encoder.corpus.n_clips, len(encoder.layers), encoder.dim)
 
-    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
-        rows, layers = (range(n)[part] for n, part in zip(self.shape, key, strict=False))
-        return read_pooled(self.encoder, self.name, layers, np.asarray(rows, np.int64))[..., key[2]]
+    def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> np.ndarray:
+        rows, layers = (np.atleast_1d(np.arange(n)[part]) for n, part in zip(self.shape[:2], key[:2], strict=True))
+        values = read_pooled(self.encoder, self.name, layers.tolist(), rows)
+        kept = (slice(None) if isinstance(part, slice) else 0 for part in key[:2])
+        return np.asarray(values[(*kept, key[2])])
 
 
 def dask_array(encoder: EncoderGroup, name: str) -> Any:
@@ -62,13 +64,11 @@ def encoder_dataset(encoder: EncoderGroup) -> Any:
     """Return pooled vectors (lazy), status and reason of every clip, with the corpus' columns as coordinates."""
     names = ("pooled", "pooled_std")[: 1 + encoder.has_std]
     ledger = encoder.ledger()
-    data = {name: (("clip", "layer", "feature"), dask_array(encoder, name)) for name in names}
-    coordinates = {**_columns(encoder.corpus), "layer": list(encoder.layers)}
-    return package("xarray").Dataset(
-        {**data, "status": ("clip", ledger.status), "reason": ("clip", ledger.reason)},
-        coords=coordinates,
-        attrs=_facts(encoder.attrs),
-    )
+    data: dict[str, Any] = {name: (("clip", "layer", "feature"), dask_array(encoder, name)) for name in names}
+    data |= {"status": ("clip", ledger.status), "reason": ("clip", ledger.reason)}
+    columns = {name: values for name, values in _columns(encoder.corpus).items() if name not in data}
+    coordinates = {**columns, "layer": list(encoder.layers)}
+    return package("xarray").Dataset(data, coords=coordinates, attrs=_facts(encoder.attrs))
 
 
 def corpus_tree(corpus: Corpus) -> Any:

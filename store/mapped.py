@@ -40,15 +40,12 @@ class _Piece(NamedTuple):
 
 
 class Mapped:
-    """The shards of one array in memory, as the kernel has them. May be used by several threads, and pickled."""
+    """The shards of one array in memory, as the kernel has them. May be used by several threads."""
 
     def __init__(self, shards: Shards) -> None:
         self.of = shards
         self._open: OrderedDict[int, _Shard] = OrderedDict()
         self._lock = Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Mapped, (self.of,)
 
     def many(self, starts: Sequence[int], stops: Sequence[int]) -> list[np.ndarray]:
         """Return rows [start, stop) for each pair.

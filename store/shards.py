@@ -109,6 +109,9 @@ class Shards:
         self._array, self._find = array, find
         self._mapped = Mapped(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker opens its own files
+        return open_shards, (self._array,)
+
     def layers(self, layers: Sequence[int], rows: np.ndarray | None = None) -> np.ndarray:
         """Return [row, layer, feature] of an array whose chunks hold one layer each; every chunk's checksum is compared.
 
