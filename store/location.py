@@ -95,6 +95,17 @@ def _checked(url: Url) -> Url:
     return url
 
 
+def local_target(path: str | Path) -> Path:
+    """Return where a copy is to be built. Raises `ConfigError` for a URL: copies are swapped in by renaming, which S3 lacks."""
+    where = place(path)
+    if isinstance(where, Url):
+        raise ConfigError(
+            f"{where}: expected a folder or file on this machine to write to. Write there, then copy it, such as with "
+            f"`aws s3 sync`."
+        )
+    return where
+
+
 def is_there(path: str | Path) -> bool:
     """Return whether anything is at a path, or a store at a URL."""
     where = place(path)

@@ -20,6 +20,7 @@ from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, copy_encoder, described, grow_encoders
 from .keys import differences
+from .location import local_target
 from .pack import CORPUS_STRUCTURE, require_sound
 from .read import Column, Corpus, EncoderGroup, Store, open_store
 from .swap import staging_path, swap, tidy
@@ -67,7 +68,7 @@ def merge(sources: Sequence[str | Path], into: str | Path, *, by_content: bool =
         MergeConflict: a clip id with other audio, an encoder name with another key, a label or licence with another value.
         IntegrityError: one of the stores is damaged.
     """
-    into = Path(into)
+    into = local_target(into)
     if is_one_file(into):
         raise ConfigError(
             f"{into}: a {into.suffix} cannot be added to. Merge into a folder, then `voxcache store pack` it."

@@ -19,6 +19,7 @@ from .backend import writer_lock
 from .checksums import MANIFEST, SUMS, file_sha256, forget_manifest, write_manifest
 from .copying import copy_encoder, described
 from .hdf5 import need_h5py, write_h5
+from .location import local_target
 from .read import Column, Corpus, EncoderGroup, Store, open_store
 from .verify import verify
 from .write import ColumnData, create_store, register_clips
@@ -77,7 +78,7 @@ def pack(path: str | Path, out: str | Path, selection: Selection | None = None) 
         IntegrityError: the store is damaged.
         StoreError: `out` exists.
     """
-    selection, out = selection or Selection(), Path(out)
+    selection, out = selection or Selection(), local_target(out)
     if out.suffix.lower() == ".h5":
         need_h5py()
     source = open_store(path)
