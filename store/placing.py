@@ -55,34 +55,36 @@ def register_encoder(
         KeyMismatch: the group exists and was made from something else.
     """
     name = node_name("encoder", name)
-    held = corpus.attrs
-    require_distinct("encoder", name, (*schema.CORPUS_ARRAYS, *held.get("columns", ()), *held.get("encoders", ())))
+    siblings = (*schema.CORPUS_ARRAYS, *corpus.attrs.get("columns", ()), *corpus.attrs.get("encoders", ()))
+    require_distinct("encoder", name, siblings)
     numbers = tuple(range(n_layers) if layers is None else layers)
     fixed = {"name": name, "n_layers": n_layers, "dim": dim, "unit_rows": corpus.unit_rows}
     fixed |= {"key": dict(key), "key_hash": key_hash(key)}
     if len(numbers) < n_layers:
         fixed["layers"] = list(numbers)
-    begun = {**about, **fixed}
-    if name in corpus.encoders:
+    known = name in corpus.encoders
+    if known:
         products = _joined(corpus, name, key, numbers, products)
-        group = corpus.encoder(name).group
-        update_attributes(group, begun)
     else:
         _make_room(corpus, name)
-        group = None
     with together():
-        if group is None:
-            unfinished = sealed({**begun, "kind": schema.UNFINISHED})
-            group = corpus.group.create_group(name, attributes={ATTRS: unfinished})
-            held: Nodes = {}
-        else:
-            held = nodes_of(group, below=True)
+        group = _begin(corpus, name, {**about, **fixed}, known=known)
+        held = nodes_of(group, below=True) if known else {}
         encoder = EncoderGroup(group, f"{corpus.path}/{name}", name, corpus)
         arrays = _write_arrays(encoder, held, numbers, n_frames, products)
     update_attributes(group, {"kind": "encoder", "products": list(products.names())})
     list_in(corpus.group, "encoders", name)
     corpus.__dict__.pop("encoders", None)
     return EncoderWriter(EncoderGroup(group, f"{corpus.path}/{name}", name, corpus), products, arrays)
+
+
+def _begin(corpus: Corpus, name: str, about: Mapping[str, Any], *, known: bool) -> zarr.Group:
+    """Return the group of an encoder with these attributes, unfinished where it is new."""
+    if not known:
+        return corpus.group.create_group(name, attributes={ATTRS: sealed({**about, "kind": schema.UNFINISHED})})
+    group = corpus.encoder(name).group
+    update_attributes(group, about)
+    return group
 
 
 def _joined(corpus: Corpus, name: str, key: Key, layers: tuple[int, ...], products: Products) -> Products:
