@@ -52,13 +52,13 @@ def test_heads_that_a_seed_cannot_change_run_once(make_store: Make) -> None:
 
 def test_all_pairs_and_named_groups(make_store: Make) -> None:
     """`pairs: all` is every pair; a named group takes names with or without -random."""
-    store = make_store(encoders=("a", "b-random", "c"))
+    store = make_store(encoders=("a", "b-random", "d"))
     both = planned(store, heads=[], fusion={}, seeds=[0])
     assert [(e.encoders, e.chosen.name) for e in both.experiments] == [
-        (pair, name) for pair in ("a + b-random", "a + c", "b-random + c") for name in ("concat", "reno")
+        (pair, name) for pair in ("a + b-random", "a + d", "b-random + d") for name in ("concat", "reno")
     ]
-    named = planned(store, heads=[], fusion={"methods": ["reno"], "pairs": [["c", "b", "a"]]}, seeds=[0])
-    assert [e.encoders for e in named.experiments] == ["c + b-random + a"]
+    named = planned(store, heads=[], fusion={"methods": ["reno"], "pairs": [["d", "b", "a"]]}, seeds=[0])
+    assert [e.encoders for e in named.experiments] == ["d + b-random + a"]
 
 
 def test_layers_in_turn_and_weighted(make_store: Make) -> None:
