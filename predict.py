@@ -144,7 +144,9 @@ class _Embedded:
 
     def of(self, good: Sequence[int]) -> Vectors:
         """Return the input of some files."""
-        return [self.values[i] for i in good] if isinstance(self.values, list) else self.values[list(good)]
+        if isinstance(self.values, np.ndarray):
+            return self.values[list(good)]
+        return [self.values[i] for i in good]
 
 
 class _Encoder:

@@ -177,9 +177,9 @@ def make_shares(root: Path, clips: int) -> Path:
         split = names[index % len(names)]
         random = RandomState([3, index])
         shares = np.clip(0.15 * random.standard_normal(9) + (np.arange(9) == take.label) * 0.6 + 0.2, 0, 1)
-        file = f"{index:05}.wav"
-        _write_burst(root / "wav" / file, take)
-        tables[split].append([file, *("?" if split == "test" else f"{share:.3f}" for share in shares)])
+        name = f"{index:05}.wav"
+        _write_burst(root / "wav" / name, take)
+        tables[split].append([name, *("?" if split == "test" else f"{share:.3f}" for share in shares)])
     for split, rows in tables.items():
         (root / "lab").mkdir(parents=True, exist_ok=True)
         with (root / "lab" / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -18,7 +18,7 @@ from .learners import Learnt, Setting, Task, learn
 from .splits import TRAIN_ONLY, Split
 
 
-class _Head(BaseEstimator):
+class _Head(BaseEstimator):  # type: ignore[misc]
     """What both share. Parameters are those of `train: training:` in pipeline.yaml, with the same defaults.
 
     Args:
@@ -85,10 +85,11 @@ class _Head(BaseEstimator):
         setting = Setting(_corpus(y, classes, targets, groups), Training(**given), True, self.device, keep=True)
         task = Task(self.seed, self.fold, np.arange(len(x)), np.arange(1))
         (learnt,) = learn(setting, chosen, [x], [task])
-        self._keep(learnt)
-
-    def _keep(self, learnt: Learnt) -> None:
+        assert learnt.model is not None  # it was asked to keep it
         self.model_ = learnt.model
+        self._tell(learnt)
+
+    def _tell(self, learnt: Learnt) -> None:
         self.n_iter_ = learnt.result.n_epochs or 1
         self.n_parameters_ = learnt.n_parameters
 
@@ -98,7 +99,7 @@ class _Head(BaseEstimator):
         return np.asarray(self.model_.predict([values]))
 
 
-class HeadClassifier(ClassifierMixin, _Head):
+class HeadClassifier(ClassifierMixin, _Head):  # type: ignore[misc]
     """A head as a scikit-learn classifier: X float [clip, feature], y labels [clip]; see `_Head` for the parameters."""
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> HeadClassifier:  # noqa: N803
@@ -121,7 +122,7 @@ class HeadClassifier(ClassifierMixin, _Head):
         return np.asarray(self.classes_[best])
 
 
-class HeadRegressor(RegressorMixin, _Head):
+class HeadRegressor(RegressorMixin, _Head):  # type: ignore[misc]
     """A head as a scikit-learn regressor: y float [clip] or [clip, target], all targets by one network."""
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> HeadRegressor:  # noqa: N803
