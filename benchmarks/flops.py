@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 import torch
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from voxcache.extract.encoders.base import SAMPLE_RATE_HZ
@@ -23,7 +24,11 @@ TEN = ("wav2vec2-base", "hubert-base", "wavlm-base", "unispeech-sat-base", "data
 
 def gflop_a_second(name: str, clip_s: float) -> float:
     """Return GFLOP for a second of audio."""
-    model = build(to_config(ENCODERS.get(name).config)).eval().to("meta")
+    model = build(to_config(ENCODERS.get(name).config)).eval()
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):  # weight norm, which tensors without data do not have
+            parametrize.remove_parametrizations(module, "weight")
+    model = model.to("meta")
     wave = torch.zeros(1, int(clip_s * SAMPLE_RATE_HZ), device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(wave)

@@ -26,7 +26,7 @@ from .plan import EncoderPlan, plan_corpora, plan_encoders, require_readable
 from .profile import keep_profile
 from .progress import Reporter, Speed, Work
 from .session import Session, Settled, UnitReport
-from .tasks import settle_tasks, unit_tasks
+from .tasks import settle_tasks, unit_tasks, units_of
 from .units import SettleTask, Task
 from .watch import Spent, Watch
 
@@ -145,7 +145,7 @@ def extract(
             here.encoders.clear()  # loaded to know their weights; the workers have their own
         if isinstance(stop, Stop):
             stop.armed()
-        run = _Run(pipeline, jobs, here, report, where, Watch(_work(jobs), log=tell), stop)
+        run = _Run(pipeline, jobs, here, report, where, Watch(_work(jobs, where.worker), log=tell), stop)
         lost = run.go(encoders, registered)
         outcomes = [_outcome(job, run.watch) for job in jobs]
         tell(Event("finished", {"lost": len(lost), "stopped": stop.is_set(), "outcomes": [vars(o) for o in outcomes]}))
@@ -281,8 +281,9 @@ class _Run:
 
     def _units(self, jobs: Sequence[Job], runner: Runner) -> list[tuple[Task, Lost]]:
         lost: list[tuple[Task, Lost]] = []
+        units = units_of(self.jobs, self.where.worker)
         done = 0
-        for task, found in runner.run(unit_tasks(jobs, self.pipeline.extract, self.watch.budgets, self.where.worker)):
+        for task, found in runner.run(unit_tasks(units, jobs, self.pipeline.extract, self.watch.budgets)):
             if isinstance(found, Lost):
                 lost.append((task, found))
                 if not done and len(lost) == MANY_LOST:
@@ -337,13 +338,18 @@ class _Here:
         return
 
 
-def _work(jobs: Sequence[Job]) -> Work:
+def _work(jobs: Sequence[Job], worker: tuple[int, int] | None) -> Work:
+    """Return what this process has to see done: all, or a worker's share."""
+    mine = {(unit.corpus, unit.unit) for unit in units_of(jobs, worker)}
     todo_s: dict[str, float] = {}
+    n_todo = 0
     for job in jobs:
-        samples = sum(int(job.corpus.n_samples[rows].sum()) for rows in job.todo.values())
+        parts = [rows for unit, rows in job.todo.items() if (job.corpus.name, unit) in mine]
+        samples = sum(int(job.corpus.n_samples[rows].sum()) for rows in parts)
         todo_s[job.plan.name] = todo_s.get(job.plan.name, 0.0) + samples / SAMPLE_RATE_HZ
+        n_todo += sum(map(len, parts))
     sizes = {job.plan.name: job.plan.card.n_parameters or 0 for job in jobs}
-    return Work(todo_s, sum(job.n_todo for job in jobs), sizes, speeds={name: Speed() for name in todo_s})
+    return Work(todo_s, n_todo, sizes, speeds={name: Speed() for name in todo_s})
 
 
 def _lost_text(lost: Sequence[tuple[Task, Lost]]) -> str:

@@ -46,31 +46,49 @@ def settle_tasks(jobs: Sequence[Job], settings: ExtractConfig) -> Iterator[Settl
             yield SettleTask(job.corpus.name, job.plan.name, tuple(sample), remembered, calibrate, compare)
 
 
-def unit_tasks(
-    jobs: Sequence[Job], settings: ExtractConfig, budgets: Budgets, worker: tuple[int, int] | None = None
-) -> Iterator[UnitTask]:
-    """Yield every unit that lacks something, the longest of all corpora first.
+@dataclass(frozen=True)
+class Unit:
+    """A unit of some corpus, and its length in samples."""
+
+    corpus: str
+    unit: int
+    samples: int
+
+
+def units_of(jobs: Sequence[Job], worker: tuple[int, int] | None = None) -> list[Unit]:
+    """Return the units of all corpora, the longest first, whether something is to do in them or not.
 
     Args:
-        budgets: read when a unit is made, so that what had to be lowered meanwhile holds for it.
+        jobs: all jobs of the run: shares must not depend on what others have done meanwhile.
         worker: (number from 1, of how many): only that worker's share, which depends on the clips' lengths alone.
+    """
+    corpora = {job.corpus.name: job.corpus for job in jobs}
+    units = [
+        Unit(name, unit, int(samples))
+        for name, corpus in corpora.items()
+        for unit, samples in enumerate(unit_samples(corpus.n_samples, corpus.unit_rows))
+    ]
+    lengths = [unit.samples for unit in units]
+    mine = set(range(len(units)) if worker is None else share(lengths, worker[0] - 1, worker[1]))
+    return [units[i] for i in longest_first(lengths) if i in mine]
+
+
+def unit_tasks(
+    units: Sequence[Unit], jobs: Sequence[Job], settings: ExtractConfig, budgets: Budgets
+) -> Iterator[UnitTask]:
+    """Yield a task for each unit in which some of `jobs` lack something.
+
+    Args:
+        budgets: read when a task is made, so that what had to be lowered meanwhile holds for it.
     """
     by_corpus: dict[str, list[Job]] = {}
     for job in jobs:
         by_corpus.setdefault(job.corpus.name, []).append(job)
-    places = [
-        (name, unit, int(samples))
-        for name, members in by_corpus.items()
-        for unit, samples in enumerate(unit_samples(members[0].corpus.n_samples, members[0].corpus.unit_rows))
-    ]
-    lengths = [samples for _, _, samples in places]
-    mine = set(range(len(places)) if worker is None else share(lengths, worker[0] - 1, worker[1]))
     files = {name: _Files(members[0]) for name, members in by_corpus.items()}
-    for position in longest_first(lengths):
-        name, unit, _ = places[position]
-        wanting = [job for job in by_corpus[name] if unit in job.todo]
-        if position in mine and wanting:
-            yield _unit_task(name, unit, wanting, files[name], settings, budgets)
+    for unit in units:
+        wanting = [job for job in by_corpus.get(unit.corpus, ()) if unit.unit in job.todo]
+        if wanting:
+            yield _unit_task(unit.corpus, unit.unit, wanting, files[unit.corpus], settings, budgets)
 
 
 def _unit_task(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import voxcache
 from objects import assert_same
@@ -82,6 +83,21 @@ def test_three_commands_of_a_job_array_make_the_same_store(whole: Path, tmp_path
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert_same(whole / "array.zarr", whole / "whole.zarr")
+
+
+def test_shares_do_not_depend_on_what_others_have_done(whole: Path, tmp_path: Path) -> None:
+    """With two corpora, one of them finished by others, a worker that comes late still takes its own units and no others."""
+    config = small(whole, "late.zarr", encoders=["logmel"])
+    first = config.corpora["bursts"]
+    both = config.model_copy(update={"corpora": {"bursts": first, "more": first}})
+    extract(config, QUIET)
+    file = written(both, tmp_path)
+    voxcache("extract", file, "--worker", "2/3", cwd=tmp_path)
+    late = open_store(whole / "late.zarr").corpus("more").encoder("logmel").ledger().ok
+    fresh = written(both.model_copy(update={"store": str(whole / "fresh.zarr")}), tmp_path)
+    voxcache("extract", fresh, "--worker", "2/3", cwd=tmp_path)
+    np.testing.assert_array_equal(late, open_store(whole / "fresh.zarr").corpus("more").encoder("logmel").ledger().ok)
+    assert 0 < late.sum() < 36
 
 
 def test_a_worker_does_its_share_only(whole: Path, tmp_path: Path) -> None:
