@@ -134,7 +134,7 @@ def run_all(
     """
     executor = client.get_executor(pure=False, retries=attempts - 1)
     source = iter(items)
-    waiting: dict[Future[R], T] = {}
+    waiting: dict[Future[Any], T] = {}
     try:
         while True:
             room = AHEAD * max(sum(client.nthreads().values()), 1) - len(waiting)
@@ -150,7 +150,7 @@ def run_all(
             future.cancel()
 
 
-def _result(future: Future[R], attempts: int) -> R | Lost:
+def _result(future: Future[Any], attempts: int) -> Any:
     try:
         return future.result()
     except Exception as error:

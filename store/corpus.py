@@ -96,7 +96,8 @@ class Corpus(Node):
         Raises:
             ConfigError: xarray or dask is not installed.
         """
-        return convert.corpus_tree(self)
+        tree: xarray.DataTree = convert.corpus_tree(self)
+        return tree
 
     def _strings(self, name: str) -> np.ndarray:
         values = guard.all_rows(self._read(name, slice(self.n_clips)), self.n_clips, f"{self.path}/{name}")

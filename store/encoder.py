@@ -153,7 +153,8 @@ class EncoderGroup(Node):
 
     def to_torch(self, layer: int = -1, rows: Rows | None = None) -> torch.Tensor:
         """Return `pooled` as a float32 tensor [clip, feature], without a copy. Raises `ConfigError` without torch."""
-        return convert.tensor(self.pooled(layer, rows))
+        tensor: torch.Tensor = convert.tensor(self.pooled(layer, rows))
+        return tensor
 
     def to_dask(self, product: Literal["pooled", "pooled_std"] = "pooled") -> dask.array.Array:
         """Return all layers as a float32 dask array [clip, layer, feature], one chunk a unit and layer; read when computed.
@@ -163,7 +164,8 @@ class EncoderGroup(Node):
         """
         if product == "pooled_std":
             self._require_std()
-        return convert.dask_array(self, product)
+        array: dask.array.Array = convert.dask_array(self, product)
+        return array
 
     def to_xarray(self) -> xarray.Dataset:
         """Return a Dataset: pooled vectors (dask), status and reason; clip, layer and the label columns as coordinates.
@@ -174,7 +176,8 @@ class EncoderGroup(Node):
         Raises:
             ConfigError: xarray or dask is not installed.
         """
-        return convert.encoder_dataset(self)
+        dataset: xarray.Dataset = convert.encoder_dataset(self)
+        return dataset
 
     def frames(self, layer: int = -1) -> Frames:
         """Return the frames of one layer, where they were kept. Raises `StoreError` with the layers there are."""

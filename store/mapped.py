@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from crc32c import crc32c
@@ -115,6 +115,6 @@ class _Shard:
             raise IntegrityError(lost(self.of.name, f"chunk {chunk} of {self.stretch.path.name}"))
         n_bytes = self.of.chunk_rows * self.of.row_bytes
         raw = np.frombuffer(self.data, np.uint8, n_bytes + 4, place - self.base)
-        if crc32c(raw[:-4]) != int.from_bytes(raw[-4:].tobytes(), "little"):
+        if crc32c(cast(Any, raw[:-4])) != int.from_bytes(raw[-4:].tobytes(), "little"):
             raise IntegrityError(damaged(self.of.name, self.stretch, f"chunk {chunk} does not match its checksum"))
         self.checked[chunk] = raw[:-4].view(self.of.dtype).reshape(self.of.chunk_rows, -1)

@@ -150,15 +150,15 @@ class Shards:
         firsts = np.arange(n_shards + 1) * self.shard_rows
         if rows is None:
             ends = np.minimum(firsts, self.shape[0])
-            for shard, (first, end) in enumerate(pairwise(ends)):
+            for shard, (first, end) in enumerate(pairwise(ends.tolist())):
                 yield _Part(shard, np.arange(end - first), slice(first, end), whole=True)
             return
         order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
         ascending = rows if order is None else rows[order]
         bounds = np.searchsorted(ascending, firsts)
-        for shard in np.flatnonzero(np.diff(bounds)):
+        for shard in np.flatnonzero(np.diff(bounds)).tolist():
             span = slice(bounds[shard], bounds[shard + 1])
-            yield _Part(int(shard), ascending[span] - firsts[shard], span if order is None else order[span])
+            yield _Part(shard, ascending[span] - firsts[shard], span if order is None else order[span])
 
     def _read(self, part: _Part, layers: Sequence[int], out: np.ndarray) -> None:
         stretch = self.locate(part.shard)
@@ -188,7 +188,8 @@ class Shards:
 
     def _some(self, file: BinaryIO, part: _Part, target: np.ndarray) -> int:
         """Read a chunk block by block, keeping only some rows of it; return the checksum of all of it."""
-        crc, step = 0, self._block_rows
+        step = self._block_rows
+        crc: int = 0
         direct = isinstance(part.place, slice) and target.flags.c_contiguous
         scratch = np.empty((step, self.shape[-1]), self.dtype)
         cuts = np.searchsorted(part.inside, np.arange(0, self.chunk_rows + step, step))
@@ -205,12 +206,12 @@ class Shards:
 
     @property
     def _block_rows(self) -> int:
-        return max(1, min(self.chunk_rows, BLOCK_BYTES // self.row_bytes))
+        return max(1, min(int(self.chunk_rows), BLOCK_BYTES // int(self.row_bytes)))
 
 
 def _pull(file: BinaryIO, block: np.ndarray, crc: int) -> int:
     """Fill `block` from the file and return the checksum continued over it; a short read shows as a wrong checksum."""
-    view = memoryview(block).cast("B")
+    view = memoryview(cast(Any, block)).cast("B")
     done = 0
     while done < len(view) and (n := cast(io.FileIO, file).readinto(view[done:])):
         done += n

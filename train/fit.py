@@ -253,7 +253,7 @@ class _Stack:
         loss = self.loss(output.logits, rows, own, self.alive)
         if output.extra_loss is not None:
             loss = loss + weighted_mean(output.extra_loss, own.to(output.extra_loss.dtype))
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()
         self.optimiser.step([count > 0 for count in n_rows])
 
     def _inner_losses(self) -> np.ndarray:

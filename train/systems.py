@@ -144,7 +144,7 @@ class Kept:
         folds = self._folds()
         together: dict[tuple[Any, ...], list[tuple[dict[str, Any], Run]]] = {}
         for row in self._experiments():
-            run = Run(*(row[name] for name in _RUN), folds[row["number"]])
+            run = Run(**{name: row[name] for name in _RUN}, folds=folds[row["number"]])
             together.setdefault(_identity(row), []).append((row, run))
         return tuple(_system(identity, found) for identity, found in together.items())
 
@@ -209,19 +209,19 @@ def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
     return (*cell, row["clips"], row["split"], row["store"], row["code"])
 
 
+_SYSTEM = ("corpus", "input", "kind", "architecture", "label", "target", "split", "clips", "n_used", "n_total")
+
+
 def _system(identity: tuple[Any, ...], found: list[tuple[dict[str, Any], Run]]) -> System:
     import hashlib
 
     row = found[-1][0]
     return System(
-        hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:7],
-        row["corpus"],
-        tuple(json.loads(row["encoders"])),
-        *(row[name] for name in ("input", "kind", "architecture", "label", "target", "split", "clips")),
-        tuple(json.loads(row["store"])),
-        row["n_used"],
-        row["n_total"],
-        tuple(run for _, run in found),
+        id=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:7],
+        encoders=tuple(json.loads(row["encoders"])),
+        **{name: row[name] for name in _SYSTEM},
+        store=tuple(json.loads(row["store"])),
+        runs=tuple(run for _, run in found),
     )
 
 

@@ -74,7 +74,8 @@ def compare(kept: Kept, a: System, b: System) -> Comparison:
         low, high = interval(drawn[0][metric] - drawn[1][metric])
         means = [float(np.mean(side)) for side in values]
         p = corrected_t(values[0] - values[1], test_share=test_share(fold))
-        found.append(Difference(metric, *means, means[0] - means[1], low, high, p))
+        a_mean, b_mean = means
+        found.append(Difference(metric, a_mean, b_mean, a_mean - b_mean, low, high, p))
     seeds = tuple((one.seed, other.seed) for one, other in pairs)
     return Comparison(a, b, seeds, tuple(found), *_mcnemar(said, clips))
 
