@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from ..errors import KeyMismatch, RunError, SchemaError, StoreBusy, StoreError, VoxcacheError
+from ..errors import KeyMismatch, RunError, SchemaError, StoreBusy, StoreError, StoreUnreachable, VoxcacheError
 from ..store.location import redacted
 from .events import Event, Tell
 from .session import LANES, Session, Settled, Stopped, UnitReport
@@ -58,7 +58,8 @@ def failure_of(error: BaseException, store: str) -> Failure:
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, OSError) and error.errno in ADVICE:
         return Failure(explain(error, store), detail, fatal=True, exit_code=StoreError.exit_code)
-    again = isinstance(error, StoreError) and not isinstance(error, KeyMismatch | SchemaError | StoreBusy)
+    final = KeyMismatch | SchemaError | StoreBusy | StoreUnreachable  # the last was waited for already
+    again = isinstance(error, StoreError) and not isinstance(error, final)
     if isinstance(error, VoxcacheError):
         return Failure(str(error), detail, fatal=not again, exit_code=error.exit_code)
     return Failure(f"{type(error).__name__}: {error}", detail)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ..store.layout import update_attributes
 from ..store.location import place
@@ -29,8 +27,7 @@ def keep_profile(store: str, watch: Watch, worker: tuple[int, int] | None = None
         entry["worker"] = f"{worker[0]}/{worker[1]}"
     if not watch.spent:
         return
-    path = place(store)
-    with registration_lock(path) if isinstance(path, Path) else contextlib.nullcontext():
+    with registration_lock(place(store)):
         root = open_root(store, writable=True)
         held = root.attrs.get(ATTRS, {})
         runs = list(held.get("runs", ())) if isinstance(held, dict) else []

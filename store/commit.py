@@ -142,10 +142,10 @@ class EncoderWriter:
 
     @contextlib.contextmanager
     def _attributes_of_now(self) -> Iterator[zarr.Group]:
-        """Hold the encoder's attributes as they are on the disk: another worker may have added to them meanwhile."""
+        """Hold the encoder's attributes as they now are in the store: another worker may have added to them meanwhile."""
         held = self.encoder.group
-        root = held.store.root if isinstance(held.store, LocalStore) else None
-        with registration_lock(root) if root is not None else contextlib.nullcontext():
+        where = held.store.root if isinstance(held.store, LocalStore) else getattr(held.store, "url", None)
+        with registration_lock(where) if where is not None else contextlib.nullcontext():
             self.encoder.group = zarr.open_group(held.store, path=held.path, mode="r+")
             self.encoder.__dict__.pop("attrs", None)
             yield self.encoder.group

@@ -133,12 +133,19 @@ def worker_lock(
 
 
 @contextlib.contextmanager
-def registration_lock(path: Path, *, say: Say | None = None, wait_s: float = REGISTERING_S) -> Iterator[None]:
+def registration_lock(path: Path | Url, *, say: Say | None = None, wait_s: float = REGISTERING_S) -> Iterator[None]:
     """Hold the right to change groups, columns and attributes, beside workers that commit units. May be nested.
 
     Raises:
         StoreBusy: another process kept it for longer than `wait_s`.
     """
+    where = located(path)
+    if isinstance(where, Url):
+        from .remote_lock import remote_registration_lock
+
+        with remote_registration_lock(where, say=say, wait_s=wait_s):
+            yield
+        return
     me = (path.absolute(), os.getpid(), threading.get_ident())
     if me in _registering:
         yield

@@ -23,12 +23,15 @@ FIRST_S = 15.0
 MAX_DELAY_S = 15.0
 
 
+_answered: set[str] = set()
+"""Stores that have answered in this process, whoever asked: opening one again during an outage is no wrong address."""
+
+
 class Network:
     """Calls that are tried again, with growing pauses, while a store does not answer."""
 
     def __init__(self, shown: str) -> None:
         self.shown = shown
-        self.answered = False
         self.down = False
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -51,19 +54,19 @@ class Network:
                 reason = redacted(str(error).partition("\n")[0])
                 if not _may_pass(error):
                     raise _refused(self.shown, error, reason) from None
-                patience = outage_s() if self.answered else min(FIRST_S, outage_s())
+                patience = outage_s() if self.shown in _answered else min(FIRST_S, outage_s())
                 waited = time.monotonic() - began
-                if waited + delay > patience:
+                if waited >= patience:
                     raise self._gave_up(waited, reason) from None
                 self._tell(patience, reason)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                await asyncio.sleep(min(delay * random.uniform(0.5, 1.0), max(0.01, patience - waited)))
                 delay = min(2 * delay, MAX_DELAY_S)
             else:
                 self._heard()
                 return result
 
     def _heard(self) -> None:
-        self.answered = True
+        _answered.add(self.shown)
         if self.down:
             self.down = False
             log.warning("store %s: answers again; going on", self.shown)
@@ -74,7 +77,7 @@ class Network:
             log.warning("store %s: no answer (%s); trying again for up to %.0f s", self.shown, reason, patience)
 
     def _gave_up(self, waited: float, reason: str) -> StoreUnreachable:
-        if not self.answered:
+        if self.shown not in _answered:
             return StoreUnreachable(
                 f"store {self.shown}: no answer within {waited:.0f} s ({reason}). Check the address, the network and "
                 f"AWS_ENDPOINT_URL, then run the same command again."

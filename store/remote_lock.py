@@ -36,6 +36,8 @@ STALE_S = 600.0
 POLL_S = 0.5
 
 Say = Callable[[str], None]
+_registering: set[tuple[str, int, int]] = set()
+"""Store, process and thread of those that hold the registration lock here, so that it may be nested."""
 
 
 @contextlib.contextmanager
@@ -48,6 +50,7 @@ def remote_lock(url: Url) -> Iterator[None]:
     """
     bucket = _writable(url)
     with _Lock(url, bucket, "lock").held():
+        lost_locks.discard(url.shown)
         workers = _live(url, bucket, "worker-")
         if workers:
             raise _busy(url, workers[0])
@@ -80,12 +83,38 @@ def remote_worker_lock(
         raise ConfigError(f"worker {index}/{count}: expected a number from 1 to {count}, then the number of workers.")
     bucket = _writable(url)
     with _Lock(url, bucket, f"worker-{index}-of-{count}.lock").held(), contextlib.ExitStack() as registering:
-        registering.enter_context(_waited(_Lock(url, bucket, "register.lock"), say, wait_s))
+        lost_locks.discard(url.shown)
+        registering.enter_context(_registration(url, bucket, say, wait_s))
         for holder in (*_live(url, bucket, "lock"), *_live(url, bucket, "worker-")):
             if not holder.name.endswith((f"-of-{count}.lock", ".register.lock")):
                 raise _busy(url, holder)
         others = [holder for holder in _live(url, bucket, "worker-") if f"worker-{index}-of-" not in holder.name]
         yield RemoteWorker(registering, alone=not others)
+
+
+@contextlib.contextmanager
+def remote_registration_lock(url: Url, *, say: Say | None = None, wait_s: float = STALE_S) -> Iterator[None]:
+    """Hold the right to change groups, columns and attributes of the store at `url`. May be nested.
+
+    Raises:
+        StoreBusy: another kept it for longer than `wait_s`.
+    """
+    if (url.shown, os.getpid(), threading.get_ident()) in _registering:
+        yield
+        return
+    with _registration(url, _writable(url), say, wait_s):
+        yield
+
+
+@contextlib.contextmanager
+def _registration(url: Url, bucket: Bucket, say: Say | None, wait_s: float) -> Iterator[None]:
+    me = (url.shown, os.getpid(), threading.get_ident())
+    with _waited(_Lock(url, bucket, "register.lock"), say, wait_s):
+        _registering.add(me)
+        try:
+            yield
+        finally:
+            _registering.discard(me)
 
 
 @contextlib.contextmanager
@@ -206,7 +235,6 @@ class _Lock:
         if not self._is_mine():
             now = sync(self.bucket.get(self.key))
             raise _busy(self.url, None if now is None else _Holder.read(self.key, now))
-        lost_locks.discard(self.url.shown)
 
     def _renew_until(self, stop: threading.Event) -> None:
         """Renew it every minute; where another has taken it over, let every further write fail."""

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from made_store import Made, fill, register
 from servers import Server, put
 
 from voxcache.errors import StoreBusy, StoreError, StoreUnreachable
-from voxcache.store import create_store, open_store, remote_lock
-from voxcache.store.locks import worker_lock, writer_lock
+from voxcache.store import EncoderWriter, Products, create_store, open_store, remote_lock
+from voxcache.store.locks import registration_lock, worker_lock, writer_lock
 from voxcache.store.verify import verify
 
 pytest.importorskip("obstore")
@@ -67,7 +68,7 @@ def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHIDDEN")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     with pytest.raises(StoreUnreachable, match="Check the address, the network and AWS_ENDPOINT_URL") as caught:
-        open_store("s3://bucket/s.zarr")
+        open_store("s3://bucket/nobody-there.zarr")
     assert "hidden" not in str(caught.value).lower()
 
 
@@ -163,3 +164,50 @@ def test_a_web_server_is_not_written_to(s3: Server) -> None:
     with pytest.raises(StoreError, match="can be read, not written to"), writer_lock(f"{s3.url}/bucket/s.zarr"):  # type: ignore[arg-type]
         pass
     assert s3.traffic.requests == []
+
+
+def test_workers_that_annotate_at_once_lose_nothing(s3: Server) -> None:
+    """Facts that several workers add to one encoder in a bucket at the same moment are all there; no lock is left."""
+    place: Any = "s3://bucket/facts/s.zarr"
+    fill(register(place, MADE), MADE)
+    writers = [EncoderWriter(create_store(place).corpus("corpus").encoder("made"), Products()) for _ in range(3)]
+    s3.traffic.latency_s = 0.05
+    with ThreadPoolExecutor(3) as workers:
+        list(workers.map(lambda i: writers[i].annotate({f"fact_{i}": i}), range(3)))
+        settled = list(workers.map(lambda i: writers[i].settle("budgets", {"cpu": i}), range(3)))
+    s3.traffic.latency_s = 0.0
+    attributes = open_store(place).corpus("corpus").encoder("made").attrs
+    assert [attributes[f"fact_{i}"] for i in range(3)] == [0, 1, 2]
+    assert settled == [attributes["budgets"]] * 3
+    assert remote_lock.locked_by(remote_lock.Url(place)) == []
+
+
+def test_the_registration_lock_of_a_bucket_nests_and_keeps_others_out(s3: Server) -> None:
+    """Whoever registers may ask for the lock again; another thread waits, and is told who holds it when it gives up."""
+    place: Any = "s3://bucket/registering.zarr"
+
+    def attempt() -> None:
+        with registration_lock(place, wait_s=0.2):
+            pass
+
+    with ThreadPoolExecutor(1) as other, worker_lock(place, 1, 2) as one:
+        with registration_lock(place):
+            pass
+        with pytest.raises(StoreBusy, match=r"pid \d+ on "):
+            other.submit(attempt).result()
+        one.registered()
+        other.submit(attempt).result()
+
+
+def test_registering_does_not_hide_a_lost_lock(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose lock was taken over writes nothing more, even when it gets the registration lock."""
+    monkeypatch.setattr(remote_lock, "RENEW_S", 0.1)
+    place: Any = "s3://bucket/hidden.zarr"
+    with worker_lock(place, 1, 2) as one:
+        store = create_store(place)
+        one.registered()
+        leave_lock(s3, ".hidden.zarr.worker-1-of-2.lock")
+        time.sleep(1)
+        with registration_lock(place), pytest.raises(StoreBusy, match="took over its lock"):
+            store.group.attrs["x"] = 1
+    remote_lock.unlock(remote_lock.Url(place))
