@@ -33,7 +33,7 @@ def write(folder: Path, n: int) -> None:
     length = rng.integers(50, 350, n)
     corpus, _ = register_clips(
         create_store(folder / "s.zarr"),
-        "c",
+        "bench",
         clip=[f"{i:06d}" for i in range(n)],
         sha256=["0" * 64] * n,
         n_samples=[16_000] * n,
@@ -65,7 +65,7 @@ def rows_of(encoder: EncoderGroup) -> np.ndarray:
 
 def pooled_ways(folder: Path) -> dict[str, Way]:
     """Return ways to read pooled vectors."""
-    encoder, packed = (open_store(folder / name).corpus("c").encoder("e") for name in ("s.zarr", "s.zip"))
+    encoder, packed = (open_store(folder / name).corpus("bench").encoder("e") for name in ("s.zarr", "s.zip"))
     subset = rows_of(encoder)
     return {
         "one layer, np.load": lambda: np.load(folder / "layer.npy"),
@@ -79,7 +79,7 @@ def pooled_ways(folder: Path) -> dict[str, Way]:
 
 def frame_ways(folder: Path) -> dict[str, Way]:
     """Return ways to go through all clips in random batches of 32: with a new reader or map, and with one that has seen them."""
-    encoder, packed = (open_store(folder / name).corpus("c").encoder("e") for name in ("s.zarr", "s.zip"))
+    encoder, packed = (open_store(folder / name).corpus("bench").encoder("e") for name in ("s.zarr", "s.zip"))
     length = encoder.frames(12).length
     ends = np.cumsum(length)
     rng = np.random.default_rng(2)
