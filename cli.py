@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .cli_corpus import app as corpus_app
 from .cli_doctor import doctor
@@ -29,8 +30,21 @@ if TYPE_CHECKING:
     from .extract.run import Outcome
     from .pipeline import Pipeline
 
+ORDER = ("init", "run", "extract", "train", "predict", "results", "folds", "store", "corpus", "rehearse")
+
+
+class _AsUsed(TyperGroup):
+    """Commands in the order in which people come to need them, then what lists and explains."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in order."""
+        names = super().list_commands(ctx)
+        return [*ORDER, *(name for name in names if name not in ORDER)]
+
+
 app = typer.Typer(
     name="voxcache",
+    cls=_AsUsed,
     help="Embed audio once with every frozen foundation model, then experiment all day from the store.",
     no_args_is_help=True,
     rich_markup_mode="rich",
