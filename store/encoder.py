@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from . import convert, guard, schema
 from .digest import strings_digest, values_digest
 from .frames import Frames
 from .ledger import Ledger
-from .node import Node
+from .node import Node, at_once
 from .pooled import Rows, read_pooled
 from .schema import MISSING, OK, STALE, Products
 
@@ -114,19 +115,22 @@ class EncoderGroup(Node):
         status = np.full(n, MISSING, dtype=np.uint8)
         reason = np.full(n, "", dtype=object)
         embedded = np.full(n, "", dtype=object)
-        held = min(n, int(self._array("status").shape[0]))
-        status[:held] = self._read("status", slice(held))
-        reason[:held] = self._read("reason", slice(held))
-        embedded[:held] = self._read("sha256", slice(held))
+        names = ("status", "reason", "sha256")
+        reads: list[Callable[[], np.ndarray]] = [partial(self._read, name, slice(n)) for name in names]
+        reads += [partial(self.done, product), lambda: self.corpus.sha256]
+        *kept, stored, registered = at_once(self.group, reads)
+        held = len(kept[0])
+        for column, values in zip((status, reason, embedded), kept, strict=True):
+            column[:held] = values[:held]
         unit_rows = self.corpus.unit_rows
         rows = np.arange(n)
         done = np.zeros(schema.n_units(n, unit_rows), dtype=np.int32)
-        stored = self.done(product)[: len(done)]
+        stored = stored[: len(done)]
         done[: len(stored)] = stored
         committed = np.zeros(n, dtype=bool)
         committed[:held] = (rows % unit_rows)[:held] < done[(rows // unit_rows)[:held]]
         status[~committed] = MISSING
-        status[(status != MISSING) & (embedded != self.corpus.sha256)] = STALE
+        status[(status != MISSING) & (embedded != registered)] = STALE
         reason[(status == MISSING) | (status == STALE)] = ""
         return Ledger(status, reason)
 

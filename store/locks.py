@@ -146,11 +146,11 @@ def registration_lock(path: Path | Url, *, say: Say | None = None, wait_s: float
         with remote_registration_lock(where, say=say, wait_s=wait_s):
             yield
         return
-    me = (path.absolute(), os.getpid(), threading.get_ident())
+    me = (where.absolute(), os.getpid(), threading.get_ident())
     if me in _registering:
         yield
         return
-    place = _beside(path, "register.lock")
+    place = _beside(where, "register.lock")
     file = _take(place, min(PATIENCE_S, wait_s))
     if file is None:
         if say is not None:

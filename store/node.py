@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import zarr
@@ -15,6 +16,8 @@ from ..errors import IntegrityError, StoreError, nearest
 from . import guard
 from .schema import ATTRS
 
+T = TypeVar("T")
+
 
 def member_groups(group: zarr.Group) -> list[tuple[str, zarr.Group]]:
     """Return the groups in a group by name: listed, or by the inventories in its attributes where a server cannot list."""
@@ -22,8 +25,16 @@ def member_groups(group: zarr.Group) -> list[tuple[str, zarr.Group]]:
         return list(group.groups())
     about = cast(dict[str, Any], group.attrs.get(ATTRS, {}))
     names = [name for inventory in ("corpora", "encoders") for name in about.get(inventory, ())]
-    found = [(name, group.get(name)) for name in names]
+    found = zip(names, at_once(group, [partial(group.get, name) for name in names]), strict=True)
     return [(name, node) for name, node in found if isinstance(node, zarr.Group)]
+
+
+def at_once(group: zarr.Group, reads: Sequence[Callable[[], T]]) -> list[T]:
+    """Return what each of several reads of a store returns; behind a network they wait for their answers side by side."""
+    if not getattr(group.store_path.store, "far", False):
+        return [read() for read in reads]
+    with ThreadPoolExecutor(max(1, len(reads))) as waiting:
+        return list(waiting.map(lambda read: read(), reads))
 
 
 @contextmanager

@@ -26,6 +26,8 @@ CONCURRENCY = 64
 SETTLED_S = 60.0
 """A web server's tag may be a time in seconds: what changed just now may change again under the same tag."""
 SEEN = "seen"
+DOCUMENT = "zarr.json"
+"""What ends the name of a node's document: small, and asked for again and again."""
 
 lost_locks: set[str] = set()
 """Stores whose lock another process took over while this one wrote to them: it must stop."""
@@ -60,6 +62,8 @@ class Reader:
             self._versions[key] = None
             return None
         self._keep(key, part, fetched, version)
+        if part is None and key.endswith(DOCUMENT):
+            self.hold(key, fetched.data)
         return fetched.data
 
     async def version(self, key: str, *, ask: bool = True) -> Version | None:
@@ -134,6 +138,9 @@ def _named(part: ByteRequest | None) -> str:
 
 class RemoteStore(Store):
     """A zarr store in a bucket or behind a web server. Every object is put whole, so that none is ever torn."""
+
+    far = True
+    """Whether each answer takes a while, so that it is better to ask for several things at once."""
 
     def __init__(self, reader: Reader, *, read_only: bool = True) -> None:
         super().__init__(read_only=read_only)

@@ -112,6 +112,7 @@ class RemoteZip(Store):
     supports_writes = False
     supports_deletes = False
     supports_listing = True
+    far = True
 
     def __init__(self, reader: Reader, entries: Iterable[zipfile.ZipInfo], size: int) -> None:
         super().__init__(read_only=True)
