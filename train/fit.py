@@ -17,7 +17,7 @@ from .config import Training
 from .frame_source import FrameSource
 from .frames import Padded, Ragged, Stored
 from .last_input import LastInput
-from .layers import Noise
+from .layers import Linear, Noise
 from .losses import loss_for, weighted_mean
 from .networks import Network, n_parameters
 from .optimiser import StackedAdam
@@ -167,7 +167,8 @@ class _Stack:
         self.noises = [member.generator("dropout") for member in members]
         self.loss = loss_for(data, members, training)
         steps = [training.epochs * _n_steps(member, training) for member in members]
-        self.optimiser = StackedAdam(list(self.network.parameters()), training, steps)
+        buffers = [module.buffer for module in body.modules() if isinstance(module, Linear)]
+        self.optimiser = StackedAdam(list(self.network.parameters()), training, steps, buffers)
         self.best = [parameter.detach().clone() for parameter in self.network.parameters()]
         self.all_stats = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         self.best_loss = np.full(len(members), np.inf)

@@ -24,6 +24,8 @@ from .conv import TwoConvolutions
 from .conv_native import NativeConvolutions, kernel
 
 DROPOUT_STEPS = 256
+FACTORED_BYTES = 4_000_000
+"""A model's weight matrix from which on its gradient is computed block by block where Adam uses it, and never stands whole."""
 
 
 def uniform(rngs: Rngs, shape: Sequence[int], bound: float) -> nn.Parameter:
@@ -46,9 +48,20 @@ class GradBuffer:
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
         self.kept: Tensor | None = None
+        self.factors: list[tuple[Tensor, Tensor]] | None = None
+
+    def leave_factors(self) -> bool:
+        """Leave the gradient as its factors for the optimiser, where it would not stay in cache; return whether it will."""
+        large = self.weight[0].numel() * 4 >= FACTORED_BYTES
+        if large and self.weight.device.type == "cpu":
+            self.factors = []
+        return self.factors is not None
 
     def add(self, x: Tensor, dy: Tensor) -> None:
         """Write x^T dy into the weight's `grad`, or add it where this step has written already."""
+        if self.factors is not None:
+            self.factors.append((x, dy))
+            return
         if self.weight.grad is not None:
             self.weight.grad.baddbmm_(x.transpose(1, 2), dy)
             return

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from .config import Training
+from .layers import GradBuffer
+
+BETAS, EPS = (0.9, 0.999), 1e-8
+BLOCK_BYTES = 1_000_000
+"""How much of a gradient is computed at once for Adam to use while it is in cache."""
 
 
 class StackedAdam:
@@ -19,10 +24,18 @@ class StackedAdam:
     Args:
         parameters: each [model, ...].
         steps: optimiser steps each model will take at most, for the decay of the learning rate.
+        buffers: of the weights among them whose gradient may be left as factors; see `GradBuffer`.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], training: Training, steps: Sequence[int]) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        training: Training,
+        steps: Sequence[int],
+        buffers: Sequence[GradBuffer] = (),
+    ) -> None:
         self.parameters = list(parameters)
+        self.factored = {id(buffer.weight): buffer for buffer in buffers if buffer.leave_factors()}
         self.training = training
         self.steps = list(steps)
         self.taken = [0] * len(steps)
@@ -40,7 +53,47 @@ class StackedAdam:
             for group, taken, total in zip(self.adam.param_groups, self.taken, self.steps, strict=True):
                 group["lr"] = learning_rate(self.training, taken, total)
         self.adam.step()
+        for parameter, slices in zip(self.parameters, self.slices, strict=True):
+            if (buffer := self.factored.get(id(parameter))) is not None:
+                self._step_factored(buffer, slices, active)
         self.taken = [taken + int(moves) for taken, moves in zip(self.taken, active, strict=True)]
+
+    @torch.no_grad()
+    def _step_factored(self, buffer: GradBuffer, slices: Sequence[Tensor], active: Sequence[bool]) -> None:
+        """Update a weight [model, in, out] from the factors of its gradient, a block of rows at a time."""
+        factors, buffer.factors = buffer.factors or [], []
+        for model, (view, moves) in enumerate(zip(slices, active, strict=True)):
+            if moves and factors:
+                group = self.adam.param_groups[model if self.scheduled else 0]
+                self._step_blocks(view, [(x[model], dy[model]) for x, dy in factors], group["lr"])
+
+    def _step_blocks(self, weight: Tensor, factors: Sequence[tuple[Tensor, Tensor]], lr: float) -> None:
+        state = self.adam.state[weight]
+        if not state:
+            state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
+        state["step"] += 1
+        n_rows = max(1, BLOCK_BYTES // (4 * weight.shape[1]))
+        scratch = weight.new_empty(min(n_rows, len(weight)), weight.shape[1])
+        for start in range(0, len(weight), n_rows):
+            rows = slice(start, start + n_rows)
+            grad = scratch[: len(weight[rows])]
+            for i, (x, dy) in enumerate(factors):
+                torch.addmm(grad, x[:, rows].T, dy, beta=int(i > 0), out=grad)
+            torch._fused_adam_(
+                [weight[rows]],
+                [grad],
+                [state["exp_avg"][rows]],
+                [state["exp_avg_sq"][rows]],
+                [],
+                [state["step"]],
+                lr=lr,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=self.training.weight_decay,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def keep(self, models: Sequence[int]) -> None:
         """Drop all models but `models` from the parameters, which are changed in place, and from the optimiser's state."""
@@ -65,6 +118,8 @@ class StackedAdam:
         return torch.optim.Adam(
             [{"params": group} for group in groups],
             lr=self.training.lr,
+            betas=BETAS,
+            eps=EPS,
             weight_decay=self.training.weight_decay,
             fused=True,
         )

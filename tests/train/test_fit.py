@@ -186,3 +186,21 @@ def test_learning_rates_follow_voc2vecs_schedule() -> None:
     preset = PRESETS["voc2vec"]
     rates = [learning_rate(preset, taken, 1500) for taken in (0, 249, 499, 500, 1000, 1500)]
     np.testing.assert_allclose(rates, [2e-7, 5e-5, 1e-4, 1e-4, 5e-5, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fcn", "cnn", "concat", "gated"])
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_gradients_left_as_factors_train_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str, *, scheduled: bool
+) -> None:
+    """Models whose gradients Adam computes block by block become those whose gradients stand whole."""
+    n_encoders = 2 if name in FUSIONS else 1
+    training = Training(epochs=3, batch=16, warmup_steps=5 if scheduled else 0, weight_decay=0.01)
+    data, members, build = make_data(n_encoders), make_members(), builder(name, n_encoders)
+    whole = fit_stack(build, data, members, training)
+    monkeypatch.setattr("voxcache.train.layers.FACTORED_BYTES", 0)
+    monkeypatch.setattr("voxcache.train.optimiser.BLOCK_BYTES", 5_000)
+    blocks = fit_stack(build, data, members, training)
+    for a, b in zip(whole, blocks, strict=True):
+        assert (a.best_epoch, a.n_epochs) == (b.best_epoch, b.n_epochs)
+        np.testing.assert_allclose(a.outputs, b.outputs, atol=2e-4)
