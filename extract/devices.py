@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from ..allocator import keep_freed_memory
 from ..errors import ConfigError
-from .allocator import keep_freed_memory
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..allocator import keep_freed_memory
 from .batching import ahead, bucketed
 from .config import Training
 from .frame_source import FrameSource
@@ -126,6 +127,7 @@ def fit(build: Build, data: Data, members: Sequence[Member], training: Training,
     weights = n_parameters(build([generator("size")])) * 4
     per_stack = STACK_BYTES // (weights * _COPIES + _activation_bytes(data, training))
     if data.y.device.type == "cpu":
+        keep_freed_memory()
         # models on frames would pad each other's batches
         per_stack = 1 if data.length is not None else min(per_stack, CACHED_BYTES // (weights * _TOUCHED))
     per_stack = max(1, per_stack)

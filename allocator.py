@@ -1,15 +1,17 @@
-"""How the C library hands out memory while encoders run on a CPU."""
+"""How the C library hands out memory while encoders run, or heads train, on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_BYTES = 2**31 - 1
 """The largest value `mallopt` takes."""
 
 
+@cache
 def keep_freed_memory() -> bool:
     """Ask glibc to keep large freed blocks for the next layer; return whether it will.
 

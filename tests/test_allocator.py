@@ -9,7 +9,7 @@ import pytest
 
 KEEPS = """
 import resource, sys
-from voxcache.extract.allocator import keep_freed_memory
+from voxcache.allocator import keep_freed_memory
 import numpy as np
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
