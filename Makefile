@@ -8,7 +8,7 @@ demo: install
 	$(VENV)/bin/voxcache run pipeline.yaml
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --durations 20
 
 lint: install
 	$(VENV)/bin/ruff check .

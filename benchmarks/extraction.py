@@ -71,7 +71,7 @@ def reference(name: str, waves: list[np.ndarray]) -> dict[str, Callable[[], None
     model: Any = _bare(name) if name.startswith(WITHOUT_REFERENCE) else random_model(entry.config, 0).model
     if name.startswith("whisper"):
         features = [_whisper_features(model.config, wave) for wave in waves]
-        return {"one at a time": lambda: _each(lambda x: model.encoder(x), features)}
+        return {"one at a time": lambda: _each(lambda x: model(x), features)}
     tensors = [torch.from_numpy(wave) for wave in waves]
     shuffled = [tensors[i] for i in np.random.default_rng(0).permutation(len(tensors))]
     ordered = sorted(tensors, key=len)
