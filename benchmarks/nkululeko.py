@@ -3,7 +3,7 @@
     python -m venv nk && nk/bin/pip install nkululeko
     python benchmarks/nkululeko.py --python nk/bin/python [--clips 1085] [--dim 768] [--epochs 20]
 
-nkululeko (GPL) is run as it stands in an environment of its own, once a fold, with features from a CSV file; voxcache once, from a
+nkululeko (MIT) is run as it stands in an environment of its own, once a fold, with features from a CSV file; voxcache once, from a
 store. Both: one hidden layer of 256, ReLU, Adam at 1e-3, batches of 32, as many epochs, standardised features. UAR is of the last
 epoch: nkululeko chooses its best epoch on the tested clips, which we do not; ours is of the epoch that the inner split
 chose. Prints seconds and UAR of both.
