@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import zarr
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync
 
@@ -18,7 +18,7 @@ from .buckets import open_bucket
 from .cache import open_cache
 from .location import Url
 from .remote import CONCURRENCY, Reader
-from .zipped import HEADER, byte_bounds, header_bytes, members
+from .zipped import HEADER, ZipEntries, byte_bounds, header_bytes
 
 TAIL_BYTES = 1 << 18
 """First guess at where the table of contents begins, from the end; 2,000 entries fit."""
@@ -106,23 +106,15 @@ class _Tail(io.RawIOBase):
         return data
 
 
-class RemoteZip(Store):
-    """The entries of a .zip at a URL as a zarr store, for reading."""
+class RemoteZip(ZipEntries):
+    """The entries of a .zip at a URL."""
 
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
     far = True
 
     def __init__(self, reader: Reader, entries: Iterable[zipfile.ZipInfo], size: int) -> None:
-        super().__init__(read_only=True)
+        super().__init__(entries)
         self.reader, self.size = reader, size
-        self.entries = {entry.filename: entry for entry in entries if not entry.is_dir()}
         self._begins: dict[str, int] = {}
-
-    def with_read_only(self, read_only: bool = False) -> RemoteZip:
-        """Return itself: it is read only."""
-        return self
 
     def __eq__(self, value: object) -> bool:
         return isinstance(value, RemoteZip) and value.reader.url == self.reader.url
@@ -145,44 +137,6 @@ class RemoteZip(Store):
             begin = await self._begin(entry)
             data = await self._fetch(begin + first, begin + last) if last > first else b""
         return guard.checked(key, prototype.buffer.from_bytes(data), byte_range)
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Return several ranges."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
-    async def exists(self, key: str) -> bool:
-        """Return whether there is such an entry."""
-        return key in self.entries
-
-    async def getsize(self, key: str) -> int:
-        """Return the bytes of an entry."""
-        return self.entries[key].file_size
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse: a .zip is read only."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse: a .zip is read only."""
-        self._check_writable()
-
-    async def list(self) -> AsyncIterator[str]:
-        """Yield every entry's name."""
-        for key in self.entries:
-            yield key
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names that begin so."""
-        for key in self.entries:
-            if key.startswith(prefix):
-                yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names right in a folder."""
-        for name in members(self.entries, prefix):
-            yield name
 
     async def _with_header(self, entry: zipfile.ZipInfo) -> bytes:
         """Fetch header and data of a small entry in one piece, and the rest if the header is longer than expected."""

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -30,48 +31,24 @@ class Stretch:
     n_bytes: int
 
 
-class ZippedStore(Store):
-    """The entries of a .zip as a zarr store, for reading. The table of contents is read once."""
+class ZipEntries(Store):
+    """The entries of a .zip as a zarr store, for reading: what does not depend on where the .zip lies.
+
+    Attributes:
+        entries: by name. Folders have none.
+    """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+    def __init__(self, entries: Iterable[zipfile.ZipInfo]) -> None:
         super().__init__(read_only=True)
-        self.path = path
-        self.entries = {item.filename: (item.header_offset, item.file_size) for item in entries if not item.is_dir()}
+        self.entries = {entry.filename: entry for entry in entries if not entry.is_dir()}
 
-    def with_read_only(self, read_only: bool = False) -> ZippedStore:
+    def with_read_only(self, read_only: bool = False) -> Self:
         """Return itself: it is read only."""
         return self
-
-    def __eq__(self, value: object) -> bool:
-        return isinstance(value, ZippedStore) and value.path == self.path and value.entries == self.entries
-
-    def __str__(self) -> str:
-        return f"zip://{self.path}"
-
-    def stretch(self, key: str) -> Stretch | None:
-        """Return where an entry's bytes lie, None where there is no such entry.
-
-        Raises:
-            IntegrityError: the file is no longer the one whose table of contents was read.
-        """
-        if key not in self.entries:
-            return None
-        header, n_bytes = self.entries[key]
-        raw = _pull(self.path, header, HEADER.size)
-        return Stretch(self.path, header + header_bytes(key, raw), n_bytes)
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return an entry or a range of it, None where it is not there."""
-        place = self.stretch(key)
-        if place is None:
-            return None
-        first, last = byte_bounds(byte_range, place.n_bytes)
-        found = prototype.buffer.from_bytes(_pull(self.path, place.offset + first, last - first))
-        return guard.checked(key, found, byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -85,7 +62,7 @@ class ZippedStore(Store):
 
     async def getsize(self, key: str) -> int:
         """Return the bytes of an entry."""
-        return self.entries[key][1]
+        return self.entries[key].file_size
 
     async def set(self, key: str, value: Buffer) -> None:
         """Refuse: a .zip is read only."""
@@ -110,6 +87,44 @@ class ZippedStore(Store):
         """Yield the names right in a folder."""
         for name in members(self.entries, prefix):
             yield name
+
+
+class ZippedStore(ZipEntries):
+    """The entries of a .zip on this machine. The table of contents is read once."""
+
+    def __init__(self, path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+        super().__init__(entries)
+        self.path = path
+
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, ZippedStore) and value.path == self.path and value._places() == self._places()
+
+    def __str__(self) -> str:
+        return f"zip://{self.path}"
+
+    def _places(self) -> dict[str, tuple[int, int]]:
+        return {name: (entry.header_offset, entry.file_size) for name, entry in self.entries.items()}
+
+    def stretch(self, key: str) -> Stretch | None:
+        """Return where an entry's bytes lie, None where there is no such entry.
+
+        Raises:
+            IntegrityError: the file is no longer the one whose table of contents was read.
+        """
+        if key not in self.entries:
+            return None
+        entry = self.entries[key]
+        raw = _pull(self.path, entry.header_offset, HEADER.size)
+        return Stretch(self.path, entry.header_offset + header_bytes(key, raw), entry.file_size)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return an entry or a range of it, None where it is not there."""
+        place = self.stretch(key)
+        if place is None:
+            return None
+        first, last = byte_bounds(byte_range, place.n_bytes)
+        found = prototype.buffer.from_bytes(_pull(self.path, place.offset + first, last - first))
+        return guard.checked(key, found, byte_range)
 
 
 def members(keys: Iterable[str], folder: str) -> Iterator[str]:
