@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from voxcache.allocator import keep_freed_memory
 from voxcache.store import EncoderGroup, Products, UnitData, create_store, open_store, register_clips, register_encoder
 from voxcache.store.archive import write_archive
 
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--data", type=Path, help="folder that keeps the data for the next run")
     options = parser.parse_args()
+    keep_freed_memory()  # as `voxcache train` does; without it every way waits for the kernel to zero pages, and ratios shrink
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.data or Path(scratch)
         if not (folder / "s.zip").exists():

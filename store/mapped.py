@@ -1,14 +1,17 @@
 """Rows of many clips out of mapped shards: what a random batch of frames costs is one copy of what it holds.
 
-Reading 32 random clips with `read` copies whole chunks to compare their checksums; a mapped chunk is compared where it lies.
+Reading 32 random clips with `read` copies whole chunks to compare their checksums; a mapped chunk is compared where it lies,
+once, right before its rows are copied.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -23,9 +26,18 @@ if TYPE_CHECKING:
 
 SHARDS = 128
 """Kept mapped at a time: each holds a file descriptor, of which a process has 1,024 by default."""
-CHECKERS = 2
 FEW_CHUNKS = 8
-"""Up to here a thread costs more than it saves."""
+"""New chunks up to which a second thread costs more than it saves."""
+
+
+@cache
+def _helper() -> ThreadPoolExecutor:
+    """Return a thread that stays: starting one for every batch costs as much as it saves."""
+    return ThreadPoolExecutor(1, thread_name_prefix="voxcache-checksums")
+
+
+if hasattr(os, "register_at_fork"):  # a child has no threads of its parent's
+    os.register_at_fork(after_in_child=_helper.cache_clear)
 
 
 class _Piece(NamedTuple):
@@ -56,10 +68,25 @@ class Mapped:
         of = self.of
         spans = list(zip(starts, stops, strict=True))
         found = [np.empty((stop - start, of.shape[1]), of.dtype) for start, stop in spans]
-        pieces = [piece for clip, (start, stop) in enumerate(spans) for piece in self._pieces(clip, start, stop)]
-        chunks = self._chunks({(piece.shard, piece.chunk) for piece in pieces})
-        for clip, into, shard, chunk, first, last in pieces:
-            found[clip][into : into + last - first] = chunks[shard, chunk][first:last]
+        chunks: dict[tuple[int, int], list[_Piece]] = {}
+        for clip, (start, stop) in enumerate(spans):
+            for piece in self._pieces(clip, start, stop):
+                chunks.setdefault((piece.shard, piece.chunk), []).append(piece)
+        shards = self._shards({shard for shard, _ in chunks})
+
+        def copy(part: list[tuple[tuple[int, int], list[_Piece]]]) -> None:
+            for (shard, number), pieces in part:
+                chunk = shards[shard].chunk(number)  # compared and copied while it is in the processor's cache
+                for clip, into, *_, first, last in pieces:
+                    found[clip][into : into + last - first] = chunk[first:last]
+
+        work = list(chunks.items())
+        if sum(number not in shards[shard].checked for shard, number in chunks) <= FEW_CHUNKS:
+            copy(work)
+        else:
+            half = _helper().submit(copy, work[: len(work) // 2])
+            copy(work[len(work) // 2 :])
+            half.result()
         return found
 
     def _pieces(self, clip: int, start: int, stop: int) -> Iterator[_Piece]:
@@ -71,20 +98,12 @@ class Mapped:
             yield _Piece(clip, into, shard, chunk, first, first + n)
             start, into = start + n, into + n
 
-    def _chunks(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
-        """Return each chunk as [row, feature]."""
+    def _shards(self, numbers: set[int]) -> dict[int, _Shard]:
         with self._lock:
-            shards = {number: self._shard(number) for number in sorted({shard for shard, _ in wanted})}
+            shards = {number: self._shard(number) for number in sorted(numbers)}
             while len(self._open) > SHARDS:
                 self._open.popitem(last=False)
-        new = [(shards[shard], chunk) for shard, chunk in wanted if chunk not in shards[shard].checked]
-        if len(new) > FEW_CHUNKS:
-            with ThreadPoolExecutor(CHECKERS) as pool:
-                list(pool.map(lambda pair: pair[0].check(pair[1]), new))
-        else:
-            for shard, chunk in new:
-                shard.check(chunk)
-        return {(shard, chunk): shards[shard].checked[chunk] for shard, chunk in wanted}
+        return shards
 
     def _shard(self, number: int) -> _Shard:
         if number not in self._open:
@@ -108,8 +127,13 @@ class _Shard:
             n_bytes = stretch.offset - self.base + stretch.n_bytes
             self.data = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_READ, offset=self.base)
 
-    def check(self, chunk: int) -> None:
-        """Compare a chunk with its checksum and keep it."""
+    def chunk(self, chunk: int) -> np.ndarray:
+        """Return a chunk, [row, feature]; the first time it is compared with its checksum."""
+        if chunk not in self.checked:
+            self.checked[chunk] = self._check(chunk)
+        return self.checked[chunk]
+
+    def _check(self, chunk: int) -> np.ndarray:
         place = self.index[chunk]
         if place is None:
             raise IntegrityError(lost(self.of.name, f"chunk {chunk} of {self.stretch.path.name}"))
@@ -117,4 +141,5 @@ class _Shard:
         raw = np.frombuffer(self.data, np.uint8, n_bytes + 4, place - self.base)
         if crc32c(cast(Any, raw[:-4])) != int.from_bytes(raw[-4:].tobytes(), "little"):
             raise IntegrityError(damaged(self.of.name, self.stretch, f"chunk {chunk} does not match its checksum"))
-        self.checked[chunk] = raw[:-4].view(self.of.dtype).reshape(self.of.chunk_rows, -1)
+        found: np.ndarray = raw[:-4].view(self.of.dtype).reshape(self.of.chunk_rows, -1)
+        return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,14 @@ from made_store import Made, register
 from voxcache.errors import IntegrityError
 from voxcache.store import Products, open_store
 from voxcache.store.shards import open_shards
+
+
+class Long(Made):
+    """Clips of more frames than one chunk holds."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.full(self.n, 600)
 
 
 @pytest.fixture
@@ -59,3 +69,20 @@ def test_other_codecs_are_left_to_zarr(tmp_path: Path) -> None:
     packed = group.create_array("packed", shape=(4, 2), chunks=(2, 2), shards=(4, 2), dtype="f4")
     assert open_shards(plain) is None
     assert open_shards(packed) is None
+
+
+def test_a_forked_process_reads_too(tmp_path: Path) -> None:
+    """A reader that compared checksums in two threads works in a child that has only one of them."""
+    made = Long()
+    writer = register(tmp_path / "s.zarr", made, Products(frames=(2,)))
+    for unit, rows in writer.todo().items():
+        writer.commit(unit, rows, made.unit(rows, writer.products))
+    rows = np.arange(made.n)
+    expected = open_store(tmp_path / "s.zarr").corpus("corpus").encoder("made").frames(2).read(rows)
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        found = open_store(tmp_path / "s.zarr").corpus("corpus").encoder("made").frames(2).read(rows)
+        os._exit(0 if all(map(np.array_equal, found, expected)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
