@@ -27,32 +27,43 @@ SAMPLE_S = 24.0
 MOST_S = 4.0
 """What one pass over the sample may take; an encoder so slow that this is one clip is not calibrated."""
 
-GAIN = 0.95
+PASSES = 3
+GAIN = 0.97
 """A larger batch has to take at most this share of the time, or the smaller one stays."""
+FAR = 1.2
+"""A batch size whose first pass takes so much longer than the best is not tried again."""
 
 
 def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> int:
-    """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it."""
+    """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it.
+
+    Sizes take turns, and of each the fastest pass counts: a machine that is busy for a moment slows all of them alike.
+    """
     if not encoder.batched:
         return ALONE
-    sample = _sample(waves, *sample_limits(encoder.device))
+    sample = _affordable(encoder, _sample(waves, *sample_limits(encoder.device)), cutting)
     if len(sample) < 2:
         return ALONE
-    one_s = min(_seconds(encoder, sample[:1], replace(cutting, budget_samples=ALONE)) or 0.0 for _ in range(2))
-    sample = sample[: max(int(MOST_S / max(one_s, 1e-6)), 0)]
-    if len(sample) < 2:
-        return ALONE
-    cuda = encoder.device.startswith("cuda")
-    budgets = [ALONE, *(int(s * SAMPLE_RATE_HZ) for s in (CUDA_BUDGETS_S if cuda else CPU_BUDGETS_S))]
-    best, best_s = ALONE, float("inf")
-    for budget in budgets:
-        times = [_seconds(encoder, sample, replace(cutting, budget_samples=budget)) for _ in range(2)]
-        seconds = [time for time in times if time is not None]
-        if not seconds:
+    fastest: dict[int, float] = {}
+    for budget in _budgets(encoder.device):
+        seconds = _seconds(encoder, sample, replace(cutting, budget_samples=budget))
+        if seconds is None:
             break
-        if min(seconds) < best_s * GAIN:
-            best, best_s = budget, min(seconds)
+        fastest[budget] = seconds
+    for _ in range(PASSES - 1):
+        for budget in [one for one, seconds in fastest.items() if seconds < FAR * min(fastest.values())]:
+            seconds = _seconds(encoder, sample, replace(cutting, budget_samples=budget))
+            fastest[budget] = min(fastest[budget], seconds or fastest[budget])
+    best = ALONE
+    for budget, seconds in fastest.items():
+        if seconds < fastest[best] * GAIN:
+            best = budget
     return best
+
+
+def _budgets(device: str) -> list[int]:
+    seconds = CUDA_BUDGETS_S if device.startswith("cuda") else CPU_BUDGETS_S
+    return [ALONE, *(int(s * SAMPLE_RATE_HZ) for s in seconds)]
 
 
 def sample_limits(device: str) -> tuple[float, int]:
@@ -61,14 +72,23 @@ def sample_limits(device: str) -> tuple[float, int]:
 
 
 def _sample(waves: Sequence[np.ndarray], most_s: float, most_clips: int) -> list[np.ndarray]:
-    """Return clips spread evenly over the lengths there are, within both limits."""
+    """Return as many clips as both limits let in, spread evenly over the lengths there are; two at least."""
     ordered = sorted(waves, key=len)
-    picked = [
-        ordered[i] for i in np.unique(np.linspace(0, len(ordered) - 1, min(most_clips, len(ordered))).astype(int))
-    ]
-    while len(picked) > 2 and sum(map(len, picked)) > most_s * SAMPLE_RATE_HZ:
-        picked = picked[::2]
-    return picked
+    for n in range(min(most_clips, len(ordered)), 1, -1):
+        picked = [ordered[i] for i in np.linspace(0, len(ordered) - 1, n).astype(int)]
+        if sum(map(len, picked)) <= most_s * SAMPLE_RATE_HZ or n == 2:
+            return picked
+    return ordered
+
+
+def _affordable(encoder: Encoder, sample: list[np.ndarray], cutting: Cutting) -> list[np.ndarray]:
+    """Return the part of a sample that one pass can carry within `MOST_S`; this warms the encoder up as well."""
+    if len(sample) < 2:
+        return sample
+    middle, alone = sample[len(sample) // 2], replace(cutting, budget_samples=ALONE)
+    seconds = min(_seconds(encoder, [middle], alone) or 0.0 for _ in range(2))
+    part = _sample(sample, MOST_S / max(seconds, 1e-6) * len(middle) / SAMPLE_RATE_HZ, len(sample))
+    return part if seconds * sum(map(len, part)) <= MOST_S * len(middle) else []
 
 
 def _seconds(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> float | None:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Clip = np.ndarray | AudioError
 
+MOST_REASON = 200
+"""Characters of an unexpected error that are kept beside a clip."""
+
 LANES = 3
 """Units in hand at once: one that is decoded, one that is computed, one that is written."""
 
@@ -304,7 +307,8 @@ def read_clip(file: ClipFile) -> Clip:
     except (OSError, MemoryError):
         raise
     except Exception as failure:  # a decoder's own bug must not cost the clips beside this one
-        return AudioError(f"{path.name}: cannot be decoded ({type(failure).__name__}). Check the file.")
+        what = " ".join(f"{type(failure).__name__}: {failure}".replace(str(path), path.name).split())
+        return AudioError(f"{path.name}: cannot be decoded ({what[:MOST_REASON]}). Check the file, then add --retry-failed.")
     if len(wave) != file.n_samples:
         return AudioError(f"{path.name}: expected {file.n_samples} samples at 16 kHz, got {len(wave)}. Check the file.")
     return wave

@@ -57,6 +57,9 @@ def start(config: Pipeline, where: Where = HERE) -> int:
     if child == 0:
         os.setpgid(0, 0)
         code = 1
+        torch.set_num_threads(
+            1
+        )  # once, here: torch's thread pool is renewed after a fork, and not safely by two threads
         try:
             extract(config, Reporter(quiet=True), where=where)
             code = 0
@@ -109,6 +112,17 @@ def check_rows(store: Path, reference: Path) -> int:
     return n_ok
 
 
+def failures(store: Path) -> list[str]:
+    """Return what failed, by encoder and clip: no clip of this corpus should."""
+    corpus = open_store(store).corpus("bursts")
+    ledgers = {name: corpus.encoder(name).ledger() for name in corpus.encoders}
+    return [
+        f"{name}, {corpus.clip[row]}: {held.reason[row]}"
+        for name, held in ledgers.items()
+        for row in np.flatnonzero(~held.ok)
+    ]
+
+
 def timed(work: Path, *, framed: bool, workers: int) -> float:
     """Return the seconds that an undisturbed run takes."""
     began = time.monotonic()
@@ -147,7 +161,7 @@ def one_store(work: Path, name: str, kind: tuple[bool, int], duration: float, rn
     end_all(start_all(config, rng.choice([1, workers])), [])
     expected, found = contents(whole), contents(store)
     different = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-    assert not different, f"{name}, frames {framed}, {workers} at once: {different[:10]}"
+    assert not different, f"{name}, frames {framed}, {workers} at once: {different[:10]}; failed: {failures(store)}"
     assert verify(open_store(store)) == []
     shutil.rmtree(store)
     return done

@@ -17,9 +17,10 @@ from small_run import small
 
 from voxcache.errors import EncoderError, RunError
 from voxcache.extract import session as session_module
+from voxcache.extract.calibrate import CPU_BUDGETS_S
 from voxcache.extract.encoders.acoustic import ENTRIES
 from voxcache.extract.encoders.acoustic_model import AcousticEncoder
-from voxcache.extract.encoders.base import Emit, Request
+from voxcache.extract.encoders.base import SAMPLE_RATE_HZ, Emit, Request
 from voxcache.extract.jobs import Loaded
 from voxcache.extract.pooling import AllWindows, EachWindow, Pool
 from voxcache.extract.progress import Reporter
@@ -27,7 +28,8 @@ from voxcache.extract.run import Outcome, extract
 from voxcache.extract.session import LANES
 from voxcache.extract.windows import Window
 from voxcache.pipeline import Pipeline
-from voxcache.store import EncoderWriter, Products, open_store
+from voxcache.store import EncoderWriter, Products, Store, open_store
+from voxcache.store.read import open_root
 
 QUIET = Reporter(quiet=True)
 
@@ -48,6 +50,22 @@ class SmallMemory(AcousticEncoder):
         super().encode(waves, n_samples, emit)
 
 
+class Shrinking(SmallMemory):
+    """A device that other programs fill while the run goes on, and on which a batch costs as much as one clip."""
+
+    room = 1 << 40
+
+    def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
+        time.sleep(0.01)
+        super().encode(waves, n_samples, emit)
+
+
+def open_writer(store: Path) -> EncoderWriter:
+    """Return what writes to logmel."""
+    encoder = Store(open_root(store, writable=True), str(store)).corpus("bursts").encoder("logmel")
+    return EncoderWriter(encoder, encoder.products)
+
+
 def run(config: Pipeline, encoder: AcousticEncoder | None = None, **options: Any) -> list[Outcome]:
     """Extract with a fake in the place of logmel."""
     loaded = Loaded("cpu", QUIET, {"logmel": encoder} if encoder else {})
@@ -62,26 +80,13 @@ def logmel(folder: Path, store: str, **settings: object) -> Pipeline:
 def test_a_batch_that_does_not_fit_halves_the_budget_once_and_for_all(whole: Path, tmp_path: Path) -> None:
     """After the first refusals no batch is too large any more, the values are the same, and the store and log say so."""
     fake = SmallMemory()
-    config = logmel(whole, "halved.zarr", batch_s=None)
-    first = logmel(whole, "roomy.zarr")
-    run(first)
-    store = whole / "halved.zarr"
-    config_with_budget = logmel(whole, "halved.zarr")
-    run(config_with_budget, fake, log=tmp_path / "log.jsonl")
+    run(logmel(whole, "roomy.zarr"))
+    run(logmel(whole, "halved.zarr"), fake, log=tmp_path / "log.jsonl")
     assert 1 <= fake.refused <= 3
-    a, b = (open_store(s).corpus("bursts").encoder("logmel") for s in (store, whole / "roomy.zarr"))
+    a, b = (open_store(whole / name).corpus("bursts").encoder("logmel") for name in ("halved.zarr", "roomy.zarr"))
     np.testing.assert_allclose(a.pooled(), b.pooled(), rtol=1e-5, atol=1e-6)
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [e["encoder"] for e in events if e["event"] == "halved"] == ["logmel"] * fake.refused
-    assert config.extract.batch_s is None
-
-
-def test_a_lowered_budget_is_remembered_for_the_next_run(whole: Path) -> None:
-    """What was measured and then had to be halved is kept in the store under the kind of device."""
-    config = logmel(whole, "remembered.zarr", batch_s=None)
-    run(config, None)
-    writer_attrs = open_store(whole / "remembered.zarr").corpus("bursts").encoder("logmel").attrs
-    assert set(writer_attrs["batch_samples"]) == {"cpu"}
 
 
 def test_a_clip_that_does_not_fit_alone_fails_and_the_others_do_not(whole: Path) -> None:
@@ -93,6 +98,31 @@ def test_a_clip_that_does_not_fit_alone_fails_and_the_others_do_not(whole: Path)
     assert outcome.counts["failed"] == int((samples > fake.room).sum()) > 0
     assert outcome.counts["ok"] == int((samples <= fake.room).sum()) > 0
     assert "did not fit in the memory of cpu with logmel, even alone; lower `max_s`" in next(iter(outcome.reasons))
+
+
+def test_a_halved_budget_is_remembered_by_the_next_run(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calibration chose and a fuller device refused later is lowered in the store, and never tried again."""
+    store = whole / "remembered.zarr"
+    fake = Shrinking()
+    longest = int(open_store(whole / "whole.zarr").corpus("bursts").n_samples.max())
+    commit = EncoderWriter.commit
+
+    def fill_up(self: EncoderWriter, unit: int, *args: Any, **options: Any) -> None:
+        commit(self, unit, *args, **options)
+        fake.room = longest
+
+    monkeypatch.setattr(EncoderWriter, "commit", fill_up)
+    run(logmel(whole, "remembered.zarr", batch_s=None), fake)
+    assert fake.refused >= 1
+    kept = open_store(store).corpus("bursts").encoder("logmel").attrs["batch_samples"]
+    assert kept["cpu"] <= longest < CPU_BUDGETS_S[0] * SAMPLE_RATE_HZ
+
+    refused = fake.refused
+    writer = open_writer(store)
+    for unit in range(4):
+        writer.forget(unit)
+    run(logmel(whole, "remembered.zarr", batch_s=None), fake)
+    assert fake.refused == refused
 
 
 def test_where_nothing_fits_the_run_ends_with_a_sentence(whole: Path) -> None:
@@ -218,3 +248,22 @@ def test_the_profile_is_kept_in_the_store(whole: Path) -> None:
     runs = open_store(whole / "profiled.zarr").attrs["runs"]
     assert runs[-1]["profile"]["bursts/logmel"]["n_clips"] == 36
     assert runs[-1]["devices"] == ["cpu"]
+
+
+def test_a_decoders_own_bug_costs_one_clip_and_is_named(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error nobody foresaw stands beside its clip with its text, the folder left out; a retry gets through."""
+    load = session_module.load
+
+    def buggy(path: Path, *part: float | None) -> Any:
+        if path.name == "s03_scream_002.wav":
+            raise RuntimeError(f"{path}: thread pool is gone")
+        return load(path, *part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session_module, "load", buggy)
+        outcome = run(logmel(whole, "buggy.zarr"))[0]
+    assert outcome.counts["failed"] == 1
+    assert next(iter(outcome.reasons)) == (
+        "s03_scream_002.wav: cannot be decoded (RuntimeError: s03_scream_002.wav: thread pool is gone). Check the file, then add "
+        "--retry-failed."
+    )
