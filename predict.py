@@ -179,13 +179,13 @@ class _Encoder:
 
     def embed(self, waves: Sequence[np.ndarray | AudioError]) -> _Embedded:
         """Return the input that the head takes of this encoder."""
-        from .extract.embed import Cutting, embed
+        from .extract.embed import Cutting
         from .store.schema import OK, Products
 
         layer, statistics = self.item["layer"], self.item["statistics"]
         frames = (int(layer),) if statistics == "frames" else ()
-        data = embed(
-            self.loaded.get(self.plan),
+        data = self.loaded.embed(
+            self.plan,
             waves,
             cutting=Cutting(self.settings.max_s, self.settings.overlap_s),
             products=Products(statistics == "mean+std", frames, self.settings.frames_dtype),

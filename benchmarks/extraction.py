@@ -137,7 +137,7 @@ def measure(name: str, n_clips: int, rounds: int) -> None:
         first = pipeline(audio, Path(folder) / "first.zarr", name, None)
         loaded, plan = Loaded("cpu", Reporter(quiet=True)), plan_encoders(first)[0]
         encoder = loaded.get(plan)
-        raw = [load_audio(file) for file in sorted(audio.rglob("*.wav"))]
+        raw = loaded.thread.do(lambda: [load_audio(file) for file in sorted(audio.rglob("*.wav"))])
         seconds = sum(map(len, raw)) / SAMPLE_RATE_HZ
         pipe, far = multiprocessing.Pipe()
         waves = [prepare(encoder, wave) for wave in raw]
@@ -146,7 +146,7 @@ def measure(name: str, n_clips: int, rounds: int) -> None:
         )
         child.start()
         pipe.recv()
-        budget = calibrate(encoder, raw, Cutting())
+        budget = loaded.thread.do(lambda: calibrate(encoder, raw, Cutting()))
         batch_s = max(budget / SAMPLE_RATE_HZ, 1e-4)
         times: dict[str, list[float]] = {}
         for i in range(rounds):

@@ -6,12 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ConfigError
 from ..pipeline import Pipeline
-from ..store import Corpus, EncoderWriter, Registered, create_store, drop, register_clips, register_encoder
+from ..store import (
+    Corpus,
+    EncoderWriter,
+    Products,
+    Registered,
+    UnitData,
+    create_store,
+    drop,
+    register_clips,
+    register_encoder,
+)
 from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
 from .audio import cache_dir
@@ -21,6 +32,10 @@ from .encoders.base import SAMPLE_RATE_HZ, Encoder, weight_bytes
 from .known_weights import Identity, identity_of, remember
 from .plan import CorpusPlan, EncoderPlan
 from .progress import Reporter
+from .threads import DeviceThread
+
+if TYPE_CHECKING:
+    from .embed import Clip, Cutting
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class Loaded:
     encoders: dict[str, Encoder] = field(default_factory=dict)
     n_sharing: int = 1
     """Processes that share the device's memory."""
+    thread: DeviceThread = field(default_factory=DeviceThread)
+    """In which encoders are loaded and run."""
 
     @cached_property
     def device(self) -> Device:
@@ -61,6 +78,9 @@ class Loaded:
 
         Encoders that do not fit beside it in memory are let go of, the one that was used longest ago first.
         """
+        return self.thread.do(lambda: self._get(plan))
+
+    def _get(self, plan: EncoderPlan) -> Encoder:
         if plan.name in self.encoders:
             self.encoders[plan.name] = self.encoders.pop(plan.name)
         else:
@@ -70,6 +90,12 @@ class Loaded:
             remember(cache_dir(), plan.fingerprint, identity_of(encoder))
             self.encoders[plan.name] = encoder
         return self.encoders[plan.name]
+
+    def embed(self, plan: EncoderPlan, clips: Sequence[Clip], *, cutting: Cutting, products: Products) -> UnitData:
+        """Return the embeddings of a few clips; see `extract.embed.embed`."""
+        from .embed import embed
+
+        return self.thread.do(lambda: embed(self._get(plan), clips, cutting=cutting, products=products))
 
     @property
     def memory_bytes(self) -> int:

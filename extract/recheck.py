@@ -52,7 +52,7 @@ def re_embed(pipeline: Pipeline, n_clips: int, report: Reporter, *, seed: int = 
 def _recheck(
     pipeline: Pipeline, corpus: CorpusPlan, plan: EncoderPlan, loaded: Loaded, rng: np.random.Generator, n_clips: int
 ) -> Recheck:
-    from .embed import Cutting, embed
+    from .embed import Cutting
 
     held = open_store(pipeline.store).corpus(corpus.scan.name)
     stored = held.encoder(plan.name)
@@ -60,12 +60,13 @@ def _recheck(
     rows = [row for row in np.flatnonzero(stored.ledger().ok) if held.clip[row] in sources]
     rows = sorted(rng.permutation(rows)[:n_clips])
     cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s, 1)
+    products = plan.products(pipeline.extract)
     worst, worst_clip = 0.0, "none"
     values = stored.pooled_all()
     for row in rows:
         source = sources[str(held.clip[row])]
         wave = load(source.path, source.start_s, source.end_s)
-        new = embed(loaded.get(plan), [wave], cutting=cutting, products=plan.products(pipeline.extract)).pooled[0]
+        new = loaded.embed(plan, [wave], cutting=cutting, products=products).pooled[0]
         new = new[list(stored.layers)]
         error = float((np.linalg.norm(new - values[row], axis=-1) / np.linalg.norm(values[row], axis=-1)).max())
         if error > worst:

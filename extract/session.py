@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +30,7 @@ from .jobs import Loaded
 from .known_weights import identity_of
 from .plan import EncoderPlan, plan_encoders
 from .progress import Reporter
+from .threads import decoding_threads
 from .units import ClipFile, Part, SettleTask, Task, UnitTask
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class Session:
         self._writers = dict(writers or {})
         self._opening = threading.Lock()
         self._lanes = threading.Semaphore(LANES)
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._decoders = ThreadPoolExecutor(self.settings.workers or self.loaded.decode_workers, "decode")
+        self._decoders = decoding_threads(self.settings.workers or self.loaded.decode_workers, self.loaded.thread)
         self._budgets: dict[str, int] = {}
         self._proven: set[str] = set()
         self._closed = threading.Event()
@@ -140,7 +139,6 @@ class Session:
     def close(self) -> None:
         """Begin nothing more and let go of the threads; what runs in them ends by itself."""
         self._closed.set()
-        self._device.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     def _unit(self, task: UnitTask) -> UnitReport:
@@ -245,16 +243,18 @@ class Session:
         return Settled(device.kind, budget if task.calibrate else None, precision, words)
 
     def _on_device(self, work: Callable[[], T]) -> T:
-        """Do something in the one thread that talks to the device, and wait for it."""
+        """Do something on the device, after what waits for it already."""
         with self._opening:
             self.n_ready += 1
 
         def started() -> T:
             with self._opening:
                 self.n_ready -= 1
+            if self._closed.is_set():
+                raise Stopped
             return work()
 
-        return self._device.submit(started).result()
+        return self.loaded.thread.do(started)
 
     def _encoder(self, name: str, writer: EncoderWriter) -> Encoder:
         return self.loaded.held(name) or self._on_device(lambda: self._load(name, writer))
@@ -308,7 +308,9 @@ def read_clip(file: ClipFile) -> Clip:
         raise
     except Exception as failure:  # a decoder's own bug must not cost the clips beside this one
         what = " ".join(f"{type(failure).__name__}: {failure}".replace(str(path), path.name).split())
-        return AudioError(f"{path.name}: cannot be decoded ({what[:MOST_REASON]}). Check the file, then add --retry-failed.")
+        return AudioError(
+            f"{path.name}: cannot be decoded ({what[:MOST_REASON]}). Check the file, then add --retry-failed."
+        )
     if len(wave) != file.n_samples:
         return AudioError(f"{path.name}: expected {file.n_samples} samples at 16 kHz, got {len(wave)}. Check the file.")
     return wave

@@ -86,7 +86,7 @@ def _print_table(
     console: Console,
 ) -> None:
     loaded = Loaded(pipeline.extract.device, Reporter())
-    speeds = {plan.name: _timed(plan, corpora, loaded, pipeline) for plan in encoders}
+    speeds = loaded.thread.do(lambda: _speeds(encoders, _sample(corpora), loaded, pipeline))
     table = Table("corpus", "encoder", "clips to do", "audio", "bytes in all", "x real time", "compute", "", box=None)
     total_bytes, total_s = 0, 0.0
     for corpus in corpora:
@@ -103,12 +103,17 @@ def _print_table(
     console.print(f"in all {size(total_bytes)} and {duration(total_s)} of compute on {where}; nothing was written")
 
 
-def _timed(plan: EncoderPlan, corpora: Sequence[CorpusPlan], loaded: Loaded, pipeline: Pipeline) -> float:
-    """Return seconds of audio a second, measured on a few real clips of middling length, decoding left out."""
+def _speeds(
+    plans: Sequence[EncoderPlan], waves: Sequence[np.ndarray], loaded: Loaded, pipeline: Pipeline
+) -> dict[str, float]:
+    return {plan.name: _speed(plan, waves, loaded, pipeline) for plan in plans}
+
+
+def _speed(plan: EncoderPlan, waves: Sequence[np.ndarray], loaded: Loaded, pipeline: Pipeline) -> float:
+    """Return seconds of audio a second, measured on a few clips, decoding left out."""
     from .calibrate import calibrate
     from .embed import Cutting, embed
 
-    waves = _sample(corpora)
     encoder = loaded.get(plan)
     cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s)
     asked = pipeline.extract.batch_s
