@@ -137,8 +137,13 @@ def plan_encoder(config: EncoderConfig) -> EncoderPlan:
     return EncoderPlan(config, card, entry, name, recall(cache_dir(), dict(fingerprint(config.request()))))
 
 
-def plan_corpora(pipeline: Pipeline, report: Reporter, *, verify: bool = False) -> list[CorpusPlan]:
+def plan_corpora(
+    pipeline: Pipeline, report: Reporter, *, verify: bool = False, share: tuple[int, int] = (1, 1)
+) -> list[CorpusPlan]:
     """Scan every corpus and look at every file; unchanged files are known by size and time unless `verify`.
+
+    Args:
+        share: (i, n) for the i-th of n workers that do so at once; see `FileIndex.scan`.
 
     Raises:
         ConfigError: all that is wrong with manifests and folders; bad audio files are not errors here.
@@ -160,7 +165,9 @@ def plan_corpora(pipeline: Pipeline, report: Reporter, *, verify: bool = False) 
     plans = []
     for scan in scans:
         with report.counting(f"reading {scan.name}", "files") as progress:
-            files = index.scan(scan.clips, verify=verify, workers=pipeline.extract.workers, progress=progress)
+            files = index.scan(
+                scan.clips, verify=verify, workers=pipeline.extract.workers, share=share, progress=progress
+            )
         plans.append(CorpusPlan(scan, tuple(files)))
     return plans
 

@@ -127,7 +127,7 @@ def extract(
     """
     encoders = plan_encoders(pipeline)
     _check_options(encoders, replace, where)
-    corpora = plan_corpora(pipeline, report, verify=verify)
+    corpora = plan_corpora(pipeline, report, verify=verify, share=where.worker or (1, 1))
     require_readable(corpora)
     stop = stop or threading.Event()
     with (

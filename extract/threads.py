@@ -19,17 +19,15 @@ class DeviceThread:
     """The one thread that computes and that talks to the device. It ends when nobody holds this object any more."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="device", initializer=self._begin)
-        self._id: int | None = None
+        self._ids: list[int] = []
+        ids = self._ids  # what a thread begins with must not hold this object, or it would never end
+        self._pool = ThreadPoolExecutor(1, "device", lambda: ids.append(threading.get_ident()))
 
     def do(self, work: Callable[[], T]) -> T:
         """Do something in that thread and wait for it; what it raises is raised here."""
-        if threading.get_ident() == self._id:
+        if threading.get_ident() in self._ids:
             return work()
         return self._pool.submit(work).result()
-
-    def _begin(self) -> None:
-        self._id = threading.get_ident()
 
 
 def decoding_threads(n: int, device: DeviceThread) -> ThreadPoolExecutor:

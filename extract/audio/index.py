@@ -96,6 +96,7 @@ class FileIndex:
         *,
         verify: bool = False,
         workers: int | None = None,
+        share: tuple[int, int] = (1, 1),
         progress: Progress | None = None,
     ) -> list[Scanned]:
         """Return what is known of every clip, in the order given, reading only files that changed.
@@ -104,29 +105,48 @@ class FileIndex:
             sources: the clips; a file that holds several of them is read once.
             verify: read every file, whatever its size and time say.
             workers: threads that read files.
-            progress: told after each file read.
+            share: (i, n) for the i-th of n processes that scan the same files into one index: each begins with another
+                part, and what one has read the others look up.
+            progress: told after each file read, or looked up after another process read it.
         """
-        paths = [os.path.abspath(source.path) for source in sources]
-        entries = {} if verify else self._unchanged(dict.fromkeys(paths))
-        missing = [path for path in dict.fromkeys(paths) if path not in entries]
-        for entry in self._read(missing, workers or min(8, os.cpu_count() or 1), progress):
-            entries[entry.path] = entry
-        return [_scanned(entries[path], source) for path, source in zip(paths, sources, strict=True)]
+        clips: dict[str, list[int]] = {}
+        for i, source in enumerate(sources):
+            clips.setdefault(os.path.abspath(source.path), []).append(i)
+        found: dict[int, Scanned] = {}
 
-    def _unchanged(self, paths: Iterable[str]) -> dict[str, _Entry]:
-        known = self._use(lambda db: dict(_select(db, paths))) or {}
-        return {path: entry for path, entry in known.items() if _identity(path) == astuple(entry)[1:4]}
+        def take(entries: Iterable[_Entry]) -> None:
+            for entry in entries:
+                for i in clips.pop(entry.path):
+                    found[i] = _scanned(entry, sources[i])
 
-    def _read(self, paths: Sequence[str], workers: int, progress: Progress | None) -> Iterator[_Entry]:
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(paths), BATCH):
-                batch = []
-                for entry in pool.map(_examine, paths[start : start + BATCH]):
-                    batch.append(entry)
+        if not verify:
+            take(self._unchanged(clips))
+        missing = list(clips)
+        first = (share[0] - 1) * len(missing) // share[1]
+        missing = missing[first:] + missing[:first]
+        step = BATCH if share[1] == 1 else min(BATCH, 1 + len(missing) // (4 * share[1]))
+        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(missing), step):
+                batch = missing[start : start + step]
+                if share[1] > 1 and not verify:
+                    take(self._unchanged(batch))
+                read = []
+                for entry in pool.map(_examine, [path for path in batch if path in clips]):
+                    read.append(entry)
                     if progress:
-                        progress(start + len(batch), len(paths))
-                self._keep(batch)
-                yield from batch
+                        progress(start + len(read), len(missing))
+                self._keep(read)
+                take(read)
+        return [found[i] for i in range(len(sources))]
+
+    def _unchanged(self, paths: Iterable[str]) -> Iterator[_Entry]:
+        """Yield what is known of files that are as they were when they were read."""
+        remaining = iter(list(paths))
+        while some := list(islice(remaining, BATCH)):
+            known = self._use(lambda db, some=some: _select(db, some)) or []
+            yield from (
+                entry for entry in known if _identity(entry.path) == (entry.size, entry.mtime_ns, entry.decoders)
+            )
 
     def _keep(self, entries: Sequence[_Entry]) -> None:
         rows = [astuple(entry) for entry in entries if entry.sha256]
@@ -148,12 +168,9 @@ class FileIndex:
             return None
 
 
-def _select(db: sqlite3.Connection, paths: Iterable[str]) -> Iterator[tuple[str, _Entry]]:
-    remaining = iter(paths)
-    while some := list(islice(remaining, BATCH)):
-        marks = ",".join("?" * len(some))
-        for row in db.execute(f"SELECT * FROM files WHERE path IN ({marks})", some):
-            yield row[0], _Entry(*row)
+def _select(db: sqlite3.Connection, paths: Sequence[str]) -> list[_Entry]:
+    marks = ",".join("?" * len(paths))
+    return [_Entry(*row) for row in db.execute(f"SELECT * FROM files WHERE path IN ({marks})", paths)]
 
 
 def _identity(path: str) -> tuple[int, int, str] | None:

@@ -164,6 +164,29 @@ def test_several_processes_may_use_one_index(tmp_path: Path) -> None:
     assert all(one == alone for one in found)
 
 
+def test_processes_that_share_a_corpus_read_each_file_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three scans of the same files at once, each told its share: together they read hardly more than one alone."""
+    sources = [Source(write_wav(tmp_path / f"{i}.wav", tone(0.05, 16_000, hz=200 + i), 16_000)) for i in range(60)]
+    alone = FileIndex(tmp_path / "alone.sqlite").scan(sources)
+    read: list[str] = []
+    examine = index._examine
+
+    def slowly(path: str) -> object:
+        read.append(path)
+        time.sleep(0.01)
+        return examine(path)
+
+    monkeypatch.setattr(index, "_examine", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        scan = FileIndex(tmp_path / "shared.sqlite").scan
+        found = list(pool.map(lambda i: scan(sources, workers=1, share=(i, 3)), (1, 2, 3)))
+    assert all(one == alone for one in found)
+    assert set(read) == {str(source.path) for source in sources}
+    assert len(read) <= 1.4 * len(sources), "a step is a twelfth; at the end of each part two may read the same one"
+
+
 def test_progress_counts_every_file_read(tmp_path: Path) -> None:
     """The callback hears 1 to n of n, and nothing when nothing is read."""
     sources = [Source(write_wav(tmp_path / f"{i}.wav", tone(0.05, 16_000), 16_000)) for i in range(4)]

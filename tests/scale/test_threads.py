@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -37,3 +38,13 @@ def test_work_of_the_device_may_ask_for_more_of_it() -> None:
     assert device.do(lambda: device.do(threading.get_ident)) != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         device.do(lambda: 1 / 0)
+
+
+def test_the_thread_of_a_device_nobody_holds_ends() -> None:
+    """Its OpenMP team would slow all others down."""
+    device = DeviceThread()
+    thread = device.do(threading.current_thread)
+    del device
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
