@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-FLAGS = ("-O3", "-march=native", "-fPIC", "-shared")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
 THREADS = (("-fopenmp",), ())
 """Tried in turn: without OpenMP a kernel runs on one thread."""
 BUILD_LIMIT_S = 60

@@ -250,14 +250,13 @@ class _Stack:
     def _step(self, rows: Tensor, n_rows: list[int], xs: list[Tensor | Padded]) -> None:
         own = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(n_rows, device=rows.device).unsqueeze(1)
         noise = Noise([self.noises[index] for index in self.alive], n_rows, rows.shape[1])
-        for parameter in self.network.parameters():
-            parameter.grad = None
+        self.optimiser.begin([count > 0 for count in n_rows])
         output = self.network(xs, noise)
         loss = self.loss(output.logits, rows, own, self.alive)
         if output.extra_loss is not None:
             loss = loss + weighted_mean(output.extra_loss, own.to(output.extra_loss.dtype))
         loss.sum().backward()
-        self.optimiser.step([count > 0 for count in n_rows])
+        self.optimiser.step()
 
     def _inner_losses(self) -> np.ndarray:
         inner = [self._by_length(self.members[index].inner)[0] for index in self.alive]

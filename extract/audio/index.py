@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -143,7 +143,7 @@ class FileIndex:
         """Yield what is known of files that are as they were when they were read."""
         remaining = iter(list(paths))
         while some := list(islice(remaining, BATCH)):
-            known = self._use(lambda db, some=some: _select(db, some)) or []
+            known = self._use(partial(_select, paths=some)) or []
             yield from (
                 entry for entry in known if _identity(entry.path) == (entry.size, entry.mtime_ns, entry.decoders)
             )

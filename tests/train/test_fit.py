@@ -190,15 +190,18 @@ def test_learning_rates_follow_voc2vecs_schedule() -> None:
 
 @pytest.mark.parametrize("name", ["fcn", "cnn", "concat", "gated"])
 @pytest.mark.parametrize("scheduled", [False, True])
-def test_gradients_left_as_factors_train_the_same(
-    monkeypatch: pytest.MonkeyPatch, name: str, *, scheduled: bool
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_moved_in_the_backward_pass_train_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str, *, scheduled: bool, compiled: bool
 ) -> None:
-    """Models whose gradients Adam computes block by block become those whose gradients stand whole."""
+    """Models whose weights move block by block, in torch or in C, become those whose gradients stand whole."""
     n_encoders = 2 if name in FUSIONS else 1
     training = Training(epochs=3, batch=16, warmup_steps=5 if scheduled else 0, weight_decay=0.01)
     data, members, build = make_data(n_encoders), make_members(), builder(name, n_encoders)
     whole = fit_stack(build, data, members, training)
     monkeypatch.setattr("voxcache.train.layers.FACTORED_BYTES", 0)
+    if not compiled:
+        monkeypatch.setattr("voxcache.train.optimiser.kernel", lambda: None)
     monkeypatch.setattr("voxcache.train.optimiser.BLOCK_BYTES", 5_000)
     blocks = fit_stack(build, data, members, training)
     for a, b in zip(whole, blocks, strict=True):
