@@ -25,6 +25,7 @@ from ..store import (
 )
 from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
+from ..store.location import place
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device, decode_threads
@@ -150,9 +151,12 @@ def register(
 
     Unless `alone`, other workers are committing units meanwhile: nothing that they rely on is removed or changed.
     """
+    lies = place(pipeline.store)
+    if alone and isinstance(lies, Path):
+        remove_partials(
+            lies
+        )  # first: one that was left while a store was made would make its folder look like another's
     store = create_store(pipeline.store)
-    if alone:
-        remove_partials(Path(pipeline.store))
     jobs = []
     for plan in corpora:
         for note in plan.scan.notes:
@@ -168,7 +172,7 @@ def register(
             unit_rows=pipeline.extract.unit_clips,
             others_write=not alone,
         )
-        if registered.new:
+        if alone or registered.new:
             grow_encoders(corpus)
         _tell(corpus, registered, report)
         for name in replace:

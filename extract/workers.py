@@ -58,6 +58,8 @@ class _Worker:
     held: dict[int, tuple[Task, int]] = field(default_factory=dict)
     alone: bool = False
     """Whether it has a task in hand that killed a process, or stood beside one that did: nothing else goes to it."""
+    heard: bool = False
+    """Whether it ever said anything, and so began."""
 
 
 class Processes:
@@ -104,25 +106,21 @@ class Processes:
                 yield from self._listen(worker, again)
 
     def close(self) -> None:
-        """End the processes: those at work are given time to finish writing."""
+        """End the processes: those at work are given time to finish writing. None is left when this returns."""
         for worker in self._workers:
             with contextlib.suppress(OSError):
                 worker.pipe.send(None)
         until = time.monotonic() + JOIN_S
         for worker in self._workers:
             worker.process.join(max(until - time.monotonic(), 0))
-            worker.process.terminate()
+            worker.process.kill()  # the store's lock is let go of next, and a kill is harmless
+            worker.process.join()
             worker.pipe.close()
 
     def abandon(self) -> None:
         """Kill the processes."""
         for worker in self._workers:
             worker.process.kill()
-
-    @property
-    def pids(self) -> list[int]:
-        """Ids of the processes."""
-        return [worker.process.pid or 0 for worker in self._workers]
 
     def _start(self, device: str, number: int) -> _Worker:
         ours, theirs = SPAWN.Pipe()
@@ -161,6 +159,7 @@ class Processes:
         except (EOFError, OSError):
             yield from self._bury(worker, again)
             return
+        worker.heard = True
         if what == "event":
             self._tell(content)
             return
@@ -188,7 +187,7 @@ class Processes:
         held = list(worker.held.values())
         facts = {"worker": worker.number, "device": worker.device, "how": how, "tasks": [task.text for task, _ in held]}
         self._tell(Event("worker_lost", facts))
-        if not held and not self._stop.is_set():
+        if not held and not worker.heard and not self._stop.is_set():
             raise RunError(
                 f"worker {worker.number} on {worker.device}: its process ended by {how} before it began. What it printed "
                 f"stands above; `voxcache doctor` shows what works here."

@@ -12,8 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import zarr
 
 from ..errors import IntegrityError
+from .layout import nodes_of
 from .read import Corpus, EncoderGroup
 from .schema import FAILED, MISSING, OK, Products, frame_name, n_units
 from .write import ColumnData, EncoderWriter, UnitData, register_encoder
@@ -56,8 +58,10 @@ class Side:
     def _status(self, product: str) -> np.ndarray:
         if self.encoder is None:
             return np.full(len(self.rows), MISSING, dtype=np.uint8)
-        held = self.encoder.ledger(product).status
-        return np.where(self.rows >= 0, held[self.rows], MISSING).astype(np.uint8)
+        status = np.full(len(self.rows), MISSING, dtype=np.uint8)
+        known = self.rows >= 0
+        status[known] = self.encoder.ledger(product).status[self.rows[known]]
+        return status
 
     def read(self, product: str, wanted: np.ndarray) -> np.ndarray:
         """Return pooled values of some clips of the target, float32 [clip, layer, feature]; a unit at a time."""
@@ -185,7 +189,8 @@ def copy_encoder(
     """
     present = target.encoder(source.name) if source.name in target.encoders else None
     old = Side(present, np.arange(target.n_clips))
-    same = (rows >= 0) & (source.corpus.sha256[rows] == target.sha256)
+    same = rows >= 0
+    same[same] = source.corpus.sha256[rows[same]] == target.sha256[same]
     kept = tuple(layers or source.layers)
     new = Side(source, np.where(same, rows, -1), kept)
     wanted = products if present is None else present.products.union(products)
@@ -240,9 +245,16 @@ def carried(held: Corpus, clip: Sequence[str], given: Collection[str]) -> list[C
 
 
 def grow_encoders(corpus: Corpus) -> None:
-    """Give all encoders of a corpus room for clips that were added, so that axes of one name have one length."""
+    """Give all encoders of a corpus room for clips that were added, so that axes of one name have one length.
+
+    What a killed run did not come to is made up for; encoders that are long enough are left alone.
+    """
+    lengths = {"clip": corpus.n_clips, "unit": n_units(corpus.n_clips, corpus.unit_rows)}
     for name in corpus.encoders:
         encoder = corpus.encoder(name)
+        arrays = (node for node in nodes_of(encoder.group, below=True).values() if isinstance(node, zarr.Array))
+        if all(array.shape[0] >= lengths.get(_axis(array), 0) for array in arrays):
+            continue
         register_encoder(
             corpus,
             name,
@@ -254,6 +266,11 @@ def grow_encoders(corpus: Corpus) -> None:
             about={},
             layers=encoder.layers,
         )
+
+
+def _axis(array: Any) -> str:
+    names = getattr(array.metadata, "dimension_names", None)
+    return str(names[0]) if names else ""
 
 
 def described(encoder: EncoderGroup) -> dict[str, Any]:
