@@ -68,8 +68,8 @@ def pack(
 
 
 def merge(
-    sources: Annotated[list[Path], typer.Argument(help="stores: folders, .zip or .h5")],
-    into: Annotated[Path, typer.Option("--into", help="store to add to, made where nothing is")],
+    sources: Annotated[list[str], typer.Argument(help="paths or URLs of stores: folders, .zip or .h5")],
+    into: Annotated[str, typer.Option("--into", help="store to add to, made where nothing is")],
     by_content: Annotated[
         bool, typer.Option("--by-content", help="match clips by their audio, whatever their ids: for hashed ids")
     ] = False,

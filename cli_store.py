@@ -163,11 +163,14 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read everything and compare checksums, digests, sizes and the ledger. Exit code 1 if anything is damaged."""
+    from .errors import ConfigError
     from .extract.progress import Reporter
     from .store import open_store
     from .store.location import place
     from .store.verify import verify as verify_store
 
+    if re_embed and pipeline is None:
+        raise ConfigError("--re-embed: which audio and encoders? Name the pipeline file with --pipeline.")
     report = Reporter(quiet=as_json)
     with report.counting(f"verifying {place(path)}", "units") as progress:
         damage = verify_store(open_store(path), progress=progress)
@@ -183,7 +186,7 @@ def verify(
         _repair(path, damage, repair, report)
     elif damage:
         raise typer.Exit(1)
-    if re_embed:
+    if re_embed and pipeline is not None:
         _re_embed(path, pipeline, re_embed, report)
 
 
@@ -207,13 +210,11 @@ def _repair(path: str, damage: Any, pipeline: Path, report: Any) -> None:
     typer.echo(f"{place(path)}: repaired; every object read, nothing damaged")
 
 
-def _re_embed(path: str, pipeline: Path | None, n_clips: int, report: Any) -> None:
-    from .errors import ConfigError, IntegrityError
+def _re_embed(path: str, pipeline: Path, n_clips: int, report: Any) -> None:
+    from .errors import IntegrityError
     from .extract.recheck import re_embed
     from .pipeline import load_pipeline
 
-    if pipeline is None:
-        raise ConfigError("--re-embed: which audio and encoders? Name the pipeline file with --pipeline.")
     config = load_pipeline(pipeline).model_copy(update={"store": path})
     wrong = []
     for result in re_embed(config, n_clips, report):

@@ -17,6 +17,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from . import guard
+from .location import Url, place
 from .locks import writer_lock as writer_lock
 
 SYNC_THREADS = 8
@@ -212,9 +213,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_partials(root: Path) -> int:
+def remove_partials(path: str | Path) -> int:
     """Delete the temporary files that killed writers left; return how many (none at a URL). Only under the lock."""
-    partials = list(root.rglob("*.partial"))
-    for path in partials:
-        path.unlink(missing_ok=True)
+    where = place(path)
+    if isinstance(where, Url):
+        return 0
+    partials = list(where.rglob("*.partial"))
+    for partial in partials:
+        partial.unlink(missing_ok=True)
     return len(partials)

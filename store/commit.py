@@ -140,6 +140,14 @@ class EncoderWriter:
             update_attributes(group, {name: settled})
         return settled
 
+    def lower(self, name: str, facts: Mapping[str, int]) -> dict[str, Any]:
+        """Set numbers of the attribute `name`, an object, where they are less than what stands there; return all of it."""
+        with self._attributes_of_now() as group:
+            held = described(group).get(name, {})
+            lowered = {**held, **{key: min(value, held.get(key, value)) for key, value in facts.items()}}
+            update_attributes(group, {name: lowered})
+        return lowered
+
     @contextlib.contextmanager
     def _attributes_of_now(self) -> Iterator[zarr.Group]:
         """Hold the encoder's attributes as they now are in the store: another worker may have added to them meanwhile."""
@@ -151,13 +159,12 @@ class EncoderWriter:
             yield self.encoder.group
         self.encoder.__dict__.pop("attrs", None)
 
-    def forget(self, unit: int, product: str | None = None) -> None:
+    def forget(self, unit: int) -> None:
         """Count a unit as not done, so that the next run computes it again."""
-        for name in (product,) if product else self.products.names():
+        for name in self.products.names():
             self._array(f"done/{name}")[unit] = 0
-        if product is None:
-            rows = self._unit(unit)
-            self._array("status")[rows] = np.zeros(rows.stop - rows.start, dtype=np.uint8)
+        rows = self._unit(unit)
+        self._array("status")[rows] = np.zeros(rows.stop - rows.start, dtype=np.uint8)
 
     def _unit(self, unit: int) -> slice:
         corpus = self.encoder.corpus

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from .extras import package
 from .pooled import read_pooled
 
 if TYPE_CHECKING:
     from .corpus import Corpus
     from .encoder import EncoderGroup
-
-EXTRAS = {"torch": "train", "dask.array": "arrays", "xarray": "arrays"}
-
-
-def package(module: str) -> Any:
-    """Return a module that a user asked for. Raises `ConfigError` naming the command that installs it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = module.partition(".")[0]
-        raise ConfigError(
-            f"{name}: expected it for this, it is not installed ({error}). Install it with: pip install "
-            f"'voxcache[{EXTRAS[module]}]'"
-        ) from error
 
 
 def tensor(values: np.ndarray) -> Any:

@@ -32,6 +32,8 @@ class Column:
 class Corpus(Node):
     """A named set of clips with their labels: arrays [clip] and, in it, one group per encoder."""
 
+    _look = staticmethod(guard.column)
+
     def __init__(self, group: zarr.Group, path: str, name: str) -> None:
         super().__init__(group, path)
         self.name = name

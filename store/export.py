@@ -1,13 +1,13 @@
 """One layer of one encoder as a file for other tools, and files of embeddings from other tools as an encoder.
 
 Names in .npz and .h5: `embeddings` [clip, feature] float32, `ids`, `sha256`, `status`, `reason` [clip], `column/<name>`
-[clip] and `about`, a JSON text. Parquet has the same as columns, `about` in its metadata. No pickle anywhere.
+[clip] and `about`, a JSON text. Parquet has the same as columns, a label's without `column/` unless one of the others is called
+that, and `about` in its metadata. No pickle anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import zipfile
@@ -23,12 +23,12 @@ from ..errors import ConfigError, StoreError
 from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, grow_encoders
+from .extras import package
+from .hdf5 import need_h5py
 from .read import Corpus, Store, open_store
 from .schema import FAILED, MISSING, OK, Products, n_units, node_name
 from .write import EncoderWriter, UnitData, check_key, create_store, register_clips, register_encoder
 
-EXTRA = "share"
-"""Extra of the package that installs what .h5 and .parquet need."""
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -47,10 +47,12 @@ def export(path: str | Path, corpus: str, encoder: str, out: str | Path, *, laye
     Rows that are not ok hold NaN. The file appears whole or not at all; one that exists is replaced.
 
     Raises:
-        ConfigError: another suffix, or a package that the format needs is not installed.
+        ConfigError: another suffix, no such folder, or a package that the format needs is not installed.
         StoreError: no such corpus, encoder or layer.
     """
     write = _choose(_WRITERS, Path(out))
+    if not Path(out).parent.is_dir():
+        raise ConfigError(f"{out}: expected a folder {Path(out).parent} to write into, found none. Make it first.")
     held = open_store(path).corpus(corpus).encoder(encoder)
     ledger = held.ledger()
     about = {
@@ -92,22 +94,13 @@ def _choose(by_suffix: Mapping[str, Any], path: Path) -> Any:
     return found
 
 
-def _need(module: str, suffix: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"{suffix} files: {module} is not installed. Install it with: pip install 'voxcache[{EXTRA}]'"
-        ) from error
-
-
 def _write_npz(path: Path, arrays: Arrays, about: str) -> None:
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.array(about), **arrays)
 
 
 def _write_h5(path: Path, arrays: Arrays, about: str) -> None:
-    h5py = _need("h5py", ".h5")
+    h5py = need_h5py()
     with h5py.File(path, "w") as file:
         for name, values in arrays.items():
             text = values.dtype.kind == "U"
@@ -118,12 +111,17 @@ def _write_h5(path: Path, arrays: Arrays, about: str) -> None:
 
 
 def _write_parquet(path: Path, arrays: Arrays, about: str) -> None:
-    pa, parquet = _need("pyarrow", ".parquet"), _need("pyarrow.parquet", ".parquet")
-    columns = {name.removeprefix("column/"): pa.array(values) for name, values in arrays.items() if values.ndim == 1}
+    pa, parquet = package("pyarrow", ".parquet files"), package("pyarrow.parquet", ".parquet files")
+    columns = {_bare(name, arrays): pa.array(values) for name, values in arrays.items() if values.ndim == 1}
     embeddings = arrays["embeddings"]
     flat = pa.array(embeddings.reshape(-1), type=pa.float32())
     columns["embeddings"] = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
     parquet.write_table(pa.table(columns).replace_schema_metadata({"voxcache": about}), path)
+
+
+def _bare(name: str, arrays: Arrays) -> str:
+    short = name.removeprefix("column/")
+    return name if short in arrays else short
 
 
 _WRITERS: dict[str, Callable[[Path, Arrays, str], None]] = {
@@ -229,6 +227,10 @@ def _load(source: Path, array: str, ids: str | Path | None) -> _Given:
             f"differ. Give them with --ids."
         )
     hashes = [""] * len(names) if ids else _strings(arrays.get("sha256")) or [""] * len(names)
+    if len(hashes) != len(names):
+        raise ConfigError(
+            f"{source}, sha256: expected one hash for each of {len(names)} rows, got {len(hashes)}. Nothing was written."
+        )
     values = np.asarray(values if values.ndim == 3 else values[:, None], dtype=np.float32)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     return _Given(
@@ -251,7 +253,7 @@ def _read_npz(path: Path, array: str) -> dict[str, np.ndarray]:
 
 
 def _read_h5(path: Path, array: str) -> dict[str, np.ndarray]:
-    with _need("h5py", ".h5").File(path, "r") as file:
+    with need_h5py().File(path, "r") as file:
         return {name: np.asarray(file[name]) for name in (array, "ids", "sha256") if name in file}
 
 

@@ -1,7 +1,8 @@
 """Looks at files, arrays and tables of contents before they are read, so that a store that was damaged or made to harm is refused
 with a sentence and little memory.
 
-Every document passes `checked` (see `document`), every file of a folder `own_file`, every array `shape`; large reads pass `backed`.
+Every document passes `checked` (see `document`), every file of a folder `own_file`, every array `shape` or `column`; large reads
+pass `backed`.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ AXES: dict[str, tuple[str, ...]] = {
 AXES |= {"pooled": ("clip", "layer", "feature"), "pooled_std": ("clip", "layer", "feature")}
 AXES |= {"frames/start": ("clip",), "frames/length": ("clip",)}
 KINDS = {"pooled": "f", "pooled_std": "f", "status": "u", "frames": "f", "frames/start": "i", "frames/length": "i"}
-KINDS |= {"done": "i", "digest": "i", "layer": "i", "n_samples": "i"}
+KINDS |= {"done": "i", "digest": "i", "layer": "i"}
 
 
 def shape(array: Any, name: str, where: str, lengths: Mapping[str, int]) -> None:
-    """Look at an array of a corpus or an encoder before it is read.
+    """Look at an array of an encoder before it is read.
 
     Args:
         name: path within its group, such as "pooled" or "frames/layer_08".
@@ -57,16 +58,24 @@ def shape(array: Any, name: str, where: str, lengths: Mapping[str, int]) -> None
     axes = AXES.get(name) or {"frames": ("frame", "feature"), "done": ("unit",), "digest": ("unit",)}.get(
         folder, ("clip",)
     )
+    _require(array, f"{where}/{name}", axes, KINDS.get(name) or KINDS.get(folder), lengths)
+
+
+def column(array: Any, name: str, where: str, lengths: Mapping[str, int]) -> None:
+    """Look at an array of a corpus before it is read, as `shape` does: a label may be called as an encoder's array is."""
+    _require(array, f"{where}/{name}", ("clip",), "i" if name == "n_samples" else None, lengths)
+
+
+def _require(array: Any, where: str, axes: Sequence[str], kind: str | None, lengths: Mapping[str, int]) -> None:
     found = tuple(getattr(array, "shape", ()))
     if len(found) != len(axes):
-        raise refuse(f"{where}/{name}", f"an array [{', '.join(axes)}]", list(found))
+        raise refuse(where, f"an array [{', '.join(axes)}]", list(found))
     for axis, n in zip(axes, found, strict=True):
         exact = axis in {"layer", "feature"}
         if axis in lengths and (n != lengths[axis] if exact else n > 2 * lengths[axis] + SLACK_ROWS):
-            raise refuse(f"{where}/{name}", f"{lengths[axis]} {axis}s", list(found))
-    wanted = KINDS.get(name) or KINDS.get(folder)
-    if wanted is not None and np.dtype(array.dtype).kind != wanted:
-        raise refuse(f"{where}/{name}", {"f": "floats", "u": "bytes", "i": "whole numbers"}[wanted], str(array.dtype))
+            raise refuse(where, f"{lengths[axis]} {axis}s", list(found))
+    if kind is not None and np.dtype(array.dtype).kind != kind:
+        raise refuse(where, {"f": "floats", "u": "bytes", "i": "whole numbers"}[kind], str(array.dtype))
 
 
 def all_rows(values: np.ndarray, n_rows: int, where: str) -> np.ndarray:

@@ -9,7 +9,6 @@ their digests, and the file has its SHA-256 beside it.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import os
 from collections import OrderedDict
@@ -26,9 +25,10 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from ..errors import ConfigError, SchemaError
+from ..errors import SchemaError
 from . import guard
 from .document import document
+from .extras import package
 from .zipped import byte_bounds
 
 DOCUMENT = "zarr.json"
@@ -38,10 +38,7 @@ KEPT_OBJECTS = 4
 
 def need_h5py() -> Any:
     """Return h5py. Raises `ConfigError` that says what to install."""
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise ConfigError(".h5 files: h5py is not installed. Install it with: pip install 'voxcache[share]'") from error
+    return package("h5py", ".h5 files")
 
 
 def write_h5(folder: Path, path: Path) -> None:

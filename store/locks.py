@@ -54,10 +54,10 @@ def writer_lock(path: Path) -> Iterator[None]:
         with remote_lock(where):
             yield
         return
-    _require_writable(path)
-    with _open(_beside(path, "lock")) as file:
+    _require_writable(where)
+    with _open(_beside(where, "lock")) as file:
         if not _try(file, exclusive=True):
-            raise _busy(path, file)
+            raise _busy(where, file)
         _sign(file, _myself())
         yield
 
@@ -115,21 +115,21 @@ def worker_lock(
         return
     if not 1 <= index <= count:
         raise ConfigError(f"worker {index}/{count}: expected a number from 1 to {count}, then the number of workers.")
-    _require_writable(path)
+    _require_writable(where)
     with contextlib.ExitStack() as stack:
-        place = _beside(path, f"worker-{index}-of-{count}.lock")
+        place = _beside(where, f"worker-{index}-of-{count}.lock")
         mine = stack.enter_context(_removed_after(place, _take(place, PROBE_S)))
         if mine is None:
-            raise StoreBusy(f"store {path.name}: {_signed(place)} runs already. Start each worker once.")
+            raise StoreBusy(f"store {where.name}: {_signed(place)} runs already. Start each worker once.")
         _sign(mine, f"worker {index} of {count}, {_myself()}")
-        _require_one_count(path, count)
+        _require_one_count(where, count)
         registering = stack.enter_context(contextlib.ExitStack())
-        registering.enter_context(registration_lock(path, say=say, wait_s=wait_s))
-        writing = stack.enter_context(_open(_beside(path, "lock")))
+        registering.enter_context(registration_lock(where, say=say, wait_s=wait_s))
+        writing = stack.enter_context(_open(_beside(where, "lock")))
         alone = _try(writing, exclusive=True)
         if not alone and not _try(writing, exclusive=False):
-            raise _busy(path, writing, me=place)
-        yield WorkerLock(path, writing, registering, alone=alone)
+            raise _busy(where, writing, me=place)
+        yield WorkerLock(where, writing, registering, alone=alone)
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ def registration_lock(path: Path | Url, *, say: Say | None = None, wait_s: float
     with _removed_after(place, file):
         if file is None:
             raise StoreBusy(
-                f"store {path.name}: another process has been registering for {wait_s:.0f} s ({_signed(place)}). See what "
+                f"store {where.name}: another process has been registering for {wait_s:.0f} s ({_signed(place)}). See what "
                 f"it does; then run the same command again."
             )
         _sign(file, _myself())

@@ -50,6 +50,8 @@ def named(where: str) -> Iterator[None]:
 class Node:
     """A group of a store and what it says about itself."""
 
+    _look = staticmethod(guard.shape)
+
     def __init__(self, group: zarr.Group, path: str) -> None:
         self.group = group
         self.path = path
@@ -97,7 +99,7 @@ class Node:
                 f"{self.path}: array {name!r} {'is not there' if missing else f'cannot be read ({error})'}. Run `voxcache "
                 f"store verify`, or extract again."
             ) from error
-        guard.shape(array, name, self.path, self._lengths)
+        self._look(array, name, self.path, self._lengths)
         return array
 
     def _read(self, name: str, selection: Any = slice(None)) -> np.ndarray:

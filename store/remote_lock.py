@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import socket
@@ -26,10 +27,12 @@ from typing import Any
 
 from zarr.core.sync import sync
 
-from ..errors import ConfigError, StoreBusy, StoreError, StoreUnreachable
+from ..errors import ConfigError, StoreBusy, StoreError
 from .buckets import Bucket, Fetched, open_bucket
 from .location import Url
 from .remote import lost_locks
+
+log = logging.getLogger(__name__)
 
 RENEW_S = 60.0
 STALE_S = 600.0
@@ -239,11 +242,15 @@ class _Lock:
     def _renew_until(self, stop: threading.Event) -> None:
         """Renew it every minute; where another has taken it over, let every further write fail."""
         while not stop.wait(RENEW_S):
-            with contextlib.suppress(StoreUnreachable):
-                self.token = sync(self.bucket.put(self.key, self._said(), instead_of=self.token))
-                if self.token is None and not self._is_mine():
+            try:
+                token = sync(self.bucket.put(self.key, self._said(), instead_of=self.token))
+                if token is not None:
+                    self.token = token
+                elif not self._is_mine():
                     lost_locks.add(self.url.shown)
                     return
+            except StoreError as error:  # a refusal may pass too, and a lock that is not renewed is soon another's
+                log.warning("%s Its lock was not renewed; trying again in %.0f s.", error, RENEW_S)
 
     def _release(self) -> None:
         """Remove it if it is still this one's; where the store does not answer, it counts as gone in ten minutes."""

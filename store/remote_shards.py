@@ -18,7 +18,7 @@ from zarr.core.sync import sync
 
 from ..errors import IntegrityError
 from .remote import CONCURRENCY
-from .shard_index import EMPTY
+from .shard_index import EMPTY, lost
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -62,7 +62,11 @@ class RemoteShards:
         return out
 
     def many(self, starts: Sequence[int], stops: Sequence[int]) -> list[np.ndarray]:
-        """Return rows [start, stop) of a [row, feature] array for each pair."""
+        """Return rows [start, stop) of a [row, feature] array for each pair.
+
+        Raises:
+            IntegrityError: a chunk does not match its checksum, or is not there.
+        """
         pairs = list(zip(starts, stops, strict=True))
         numbers = {n for start, stop in pairs for n in self._numbers(start, stop)}
         per_shard = self.shard_rows // self.chunk_rows
@@ -75,13 +79,14 @@ class RemoteShards:
         )
 
     def _cut(self, start: int, stop: int, found: dict[tuple[int, int], np.ndarray], per_shard: int) -> np.ndarray:
-        out = np.full((stop - start, self.shape[1]), self.fill, dtype=self.dtype)
+        out = np.empty((stop - start, self.shape[1]), dtype=self.dtype)
         for number in self._numbers(start, stop):
-            chunk = found.get(divmod(number, per_shard))
-            if chunk is not None:
-                begin = number * self.chunk_rows
-                first, last = max(start, begin), min(stop, begin + self.chunk_rows)
-                out[first - start : last - start] = chunk[first - begin : last - begin]
+            shard, place = divmod(number, per_shard)
+            if (shard, place) not in found:
+                raise IntegrityError(lost(self.name, f"chunk {place} of shard {shard}"))
+            begin = number * self.chunk_rows
+            first, last = max(start, begin), min(stop, begin + self.chunk_rows)
+            out[first - start : last - start] = found[shard, place][first - begin : last - begin]
         return out
 
     async def _chunks(self, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:

@@ -19,12 +19,13 @@ def drop(parent: zarr.Group, store_path: str | Path, name: str) -> None:
         raise SchemaError(f"{name}: not in {parent.path or store_path}. Nothing was removed.")
     inventory = "encoders" if described(parent).get("kind") == "corpus" else "corpora"
     update_attributes(parent, {inventory: [kept for kept in described(parent).get(inventory, ()) if kept != name]})
-    if not isinstance(parent.store_path.store, LocalStore):
+    store = parent.store_path.store
+    if not isinstance(store, LocalStore):
         from .remote_open import drop_remote
 
         drop_remote(parent, name)
         return
-    path = Path(store_path) / parent.path / name
+    path = Path(store.root) / parent.path / name
     trash = path.with_name(f".{name}.{uuid.uuid4().hex}.dropped")
     try:
         path.rename(trash)

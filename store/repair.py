@@ -53,6 +53,8 @@ def _clear_column(store: Store, corpus: Corpus, name: str) -> None:
         raise IntegrityError("its attributes are damaged")
     n = corpus.n_clips
     if name == "clip":
+        if not corpus.encoders:
+            raise IntegrityError("no encoder keeps a copy of the ids")
         values = np.asarray(corpus.encoder(corpus.encoders[0])._read("clip", slice(n)), dtype=object)
         spec = clip_spec("clip", n, "string")
     elif name == "n_samples":
@@ -111,8 +113,10 @@ def _remove_unit(store: Store, encoder: EncoderGroup, spec: ArraySpec, unit: int
 
 def _remove_frames(store: Store, encoder: EncoderGroup, name: str, unit: int) -> None:
     rows = encoder.unit(unit)
-    start, length = (encoder._read(f"frames/{array}", rows) for array in ("start", "length"))
-    for shard in range(int(start.min()) // FRAMES_SHARD, -(-int((start + length).max()) // FRAMES_SHARD)):
+    start, length = (encoder._read(f"frames/{array}", rows).tolist() for array in ("start", "length"))
+    # By clip: those without frames are at 0, those that were placed again lie beyond the shards of other units.
+    spans = [(first, first + n) for first, n in zip(start, length, strict=True) if n]
+    for shard in {s for first, end in spans for s in range(first // FRAMES_SHARD, -(-end // FRAMES_SHARD))}:
         _remove(store, f"{encoder.corpus.name}/{encoder.name}/frames/{name}/c/{shard}/0")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import unicodedata
 from collections import defaultdict
@@ -13,9 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import ConfigError
-from ...store.schema import MAX_ID
+from ...store.schema import MAX_ID, Role
 
-Role = Literal["class", "target", "group", "split", "meta"]
 Kind = Literal["string", "float"]
 
 MAX_PROBLEMS = 50
@@ -54,16 +54,25 @@ class ClipSource:
 
     Attributes:
         clip: stable id, a relative posix path or what the manifest says; no absolute path.
+        file: the audio file, kept as text: of a million `Path`s each takes three times as much memory.
         start_s: where the clip begins in the file, or None for its beginning.
         end_s: where it ends, or None for the end of the file.
         values: one value a column; what is unknown is left out, "" or NaN.
     """
 
     clip: str
-    path: Path
+    file: str | os.PathLike[str]
     start_s: float | None
     end_s: float | None
     values: Mapping[str, str | float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", os.fspath(self.file))
+
+    @property
+    def path(self) -> Path:
+        """The audio file."""
+        return Path(self.file)
 
 
 @dataclass(frozen=True)

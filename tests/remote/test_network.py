@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from made_store import Made, fill, register
 from servers import Server, put
+from zarr.core.sync import sync
 
 from voxcache.errors import StoreBusy, StoreError, StoreUnreachable
 from voxcache.store import EncoderWriter, Products, create_store, open_store, remote_lock
+from voxcache.store.buckets import ObstoreBucket, open_bucket
 from voxcache.store.locks import registration_lock, worker_lock, writer_lock
 from voxcache.store.verify import verify
 
@@ -138,6 +140,35 @@ def test_a_writer_that_lost_its_lock_stops(s3: Server, monkeypatch: pytest.Monke
         with pytest.raises(StoreBusy, match="took over its lock"):
             store.group.attrs["x"] = 1
     remote_lock.unlock(remote_lock.Url("s3://bucket/lost.zarr"))
+
+
+def test_a_refusal_does_not_end_the_renewal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A lock whose renewal was refused for a while is renewed again afterwards, and the refusal is said."""
+    monkeypatch.setattr(remote_lock, "RENEW_S", 0.02)
+    url = remote_lock.Url("memory://locks/refused.zarr")
+    bucket, put_ = open_bucket(url), ObstoreBucket.put
+    refused: list[str] = []
+
+    async def put(self: ObstoreBucket, key: str, data: Any, **how: Any) -> Any:
+        if len(refused) < 3:
+            refused.append(key)
+            raise StoreError("store memory://locks/refused.zarr: access refused.")
+        return await put_(self, key, data, **how)
+
+    def renewed() -> float:
+        found = sync(bucket.get("locks/.refused.zarr.lock"))
+        return float(json.loads(found.data)["renewed"])
+
+    with caplog.at_level(logging.WARNING), writer_lock(url):  # type: ignore[arg-type]
+        monkeypatch.setattr(ObstoreBucket, "put", put)
+        until = time.monotonic() + 10
+        while len(refused) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        last = renewed()
+        while renewed() == last and time.monotonic() < until:
+            time.sleep(0.01)
+        assert renewed() > last
+    assert "access refused. Its lock was not renewed; trying again" in caplog.text
 
 
 def test_workers_share_a_bucket(s3: Server) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from made_store import Made, fill, register
 from servers import Server, put, web_server
+from zarr.core.sync import sync
 
-from voxcache.errors import SchemaError, StoreError
+from voxcache.errors import IntegrityError, SchemaError, StoreError
 from voxcache.store import Products, Store, create_store, drop, open_store
 from voxcache.store.pack import pack
 from voxcache.store.repair import clear
@@ -96,6 +97,17 @@ def test_a_bucket_reads_as_a_folder_does(s3: Server, local: Store) -> None:
 def test_a_store_in_memory(local: Store) -> None:
     """`memory://` holds a store as long as the process runs."""
     same(make("memory://folder/store.zarr"), local)
+
+
+def test_frames_that_are_gone_are_said() -> None:
+    """Frames that the ledger counts and that are not at the URL are an error, as on a disk; those of other clips read on."""
+    url = "memory://lost/store.zarr"
+    make(url)
+    sync(create_store(url).group.store_path.store.delete("corpus/made/frames/layer_02/c/1/0"))
+    frames = open_store(url).corpus("corpus").encoder("made").frames(2)
+    with pytest.raises(IntegrityError, match=r"chunk 0 of shard 1 is not there, though the ledger counts it"):
+        frames.read([5])
+    np.testing.assert_array_equal(frames.read([0])[0], MADE.frames(0))
 
 
 def test_the_second_reading_asks_for_nothing(s3: Server) -> None:

@@ -12,7 +12,7 @@ import pytest
 from made_store import Made, fill, register
 
 from voxcache.errors import ConfigError, KeyMismatch, StoreError
-from voxcache.store import open_store
+from voxcache.store import ColumnData, create_store, open_store, register_clips
 from voxcache.store.export import export, import_embeddings
 from voxcache.store.verify import verify
 
@@ -83,11 +83,50 @@ def test_a_missing_package_is_named_with_its_extra(
     """Without h5py or pyarrow the error says what to install, and nothing is left on the disk."""
     for module, name in (("h5py", "x.h5"), ("pyarrow", "x.parquet")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ConfigError, match=rf"{module} is not installed.*voxcache\[share\]"):
+        with pytest.raises(ConfigError, match=rf"{module}: expected it .* not installed .*voxcache\[share\]"):
             export(store, "corpus", "made", tmp_path / name)
     with pytest.raises(ConfigError, match=r"expected a name that ends in .npz, .h5, .parquet"):
         export(store, "corpus", "made", tmp_path / "x.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_named_as_another_column_keeps_its_prefix(tmp_path: Path) -> None:
+    """In Parquet a label called `status` or `embeddings` stands beside the ledger's, under `column/`."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path, said = tmp_path / "s.zarr", np.array([f"said {row}" for row in range(MADE.n)], dtype=object)
+    register_clips(
+        create_store(path),
+        "corpus",
+        clip=MADE.ids,
+        sha256=MADE.hashes,
+        n_samples=[1] * MADE.n,
+        columns=[ColumnData(name, "meta", said) for name in ("status", "embeddings")],
+        unit_rows=MADE.unit_rows,
+    )
+    fill(register(path, MADE), MADE)
+    export(path, "corpus", "made", tmp_path / "x.parquet")
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert table["status"].to_pylist() == [2 if row in MADE.failed else 1 for row in range(MADE.n)]
+    assert np.shape(table["embeddings"].to_pylist()) == (MADE.n, MADE.dim)
+    for name in ("status", "embeddings"):
+        assert table[f"column/{name}"].to_pylist() == list(said)
+    assert "label" in table.column_names
+
+
+def test_a_folder_that_is_not_there_is_named(store: Path, tmp_path: Path) -> None:
+    """An export into a folder that does not exist is refused with its name."""
+    with pytest.raises(ConfigError, match=r"no/x\.npz: expected a folder .*/no to write into, found none"):
+        export(store, "corpus", "made", tmp_path / "no" / "x.npz")
+
+
+def test_hashes_of_another_number_are_refused(tmp_path: Path) -> None:
+    """An .npz with fewer hashes than rows is refused with both counts, and no store is made."""
+    np.savez(
+        tmp_path / "x.npz", embeddings=np.zeros((3, 4)), ids=np.array(["a", "b", "c"]), sha256=np.array(["f" * 64])
+    )
+    with pytest.raises(ConfigError, match="sha256: expected one hash for each of 3 rows, got 1"):
+        import_embeddings(tmp_path / "s.zarr", "corpus", "theirs", tmp_path / "x.npz")
+    assert not (tmp_path / "s.zarr").exists()
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.h5"])

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from made_store import Made, register_corpus
+from made_store import Made, fill, register, register_corpus
 
 from voxcache.errors import ConfigError, StoreBusy, StoreError
-from voxcache.store import create_store, open_store, register_clips
+from voxcache.store import create_store, drop, open_store, register_clips
+from voxcache.store.backend import remove_partials
 from voxcache.store.locks import registration_lock, worker_lock, writer_lock
 from voxcache.store.verify import verify
 
@@ -232,3 +233,30 @@ def test_clips_may_not_change_under_other_workers(store: Path, change: str) -> N
             others_write=True,
         )
     assert before == {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+
+
+def test_a_file_url_is_locked_as_its_path(
+    store: Path, hold: Hold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a store by `file://` and whoever names it by its path keep each other out; no file appears elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    url = Path(f"file://{store}")
+    with writer_lock(url), pytest.raises(StoreBusy), writer_lock(store):
+        pass
+    hold("writer_lock(store)")
+    for busy in (writer_lock(url), worker_lock(url, 1, 2)):
+        with pytest.raises(StoreBusy, match=r"store s\.zarr: another process is writing"), busy:  # type: ignore[attr-defined]
+            pass
+    assert not any(Path().iterdir())
+
+
+def test_a_store_at_a_file_url_is_tidied_and_shrunk(store: Path) -> None:
+    """What a killed writer left is removed, and an encoder is dropped, in the folder that a `file://` URL means."""
+    made, url = Made(), f"file://{store}"
+    fill(register(store, made), made)
+    (store / "corpus" / "0.partial").touch()
+    assert remove_partials(url) == 1
+    drop(create_store(url).corpus("corpus").group, url, "made")
+    assert open_store(url).corpus("corpus").encoders == ()
+    assert not (store / "corpus" / "made").exists()

@@ -354,3 +354,14 @@ def test_a_disk_that_fills_up_midway_changes_nothing(tmp_path: Path, monkeypatch
 def _bytes(folder: Path) -> dict[str, bytes]:
     files = (file for file in folder.rglob("*") if file.is_file() and not file.name.endswith(".lock"))
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_a_corpus_without_clips_adds_its_encoder_only(tmp_path: Path) -> None:
+    """A source whose corpus has no clip yet merges into one that has some, and the other way round."""
+    made, none = Made(), replace(Made(), n=0, failed=())
+    for name, held in (("some.zarr", made), ("none.zarr", none)):
+        fill(register(tmp_path / name, held), held)
+    for first, second in (("some.zarr", "none.zarr"), ("none.zarr", "some.zarr")):
+        into = tmp_path / f"from-{first}"
+        merge([tmp_path / first, tmp_path / second], into)
+        _require(into, made, NOTHING_MORE)

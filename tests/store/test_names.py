@@ -110,3 +110,14 @@ def test_names_that_differ_only_in_case_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             register_clips(store, "corpus", **known, columns=[ColumnData(name, "meta", values) for name in names])
     assert verify(open_store(tmp_path / "s.zarr")) == []
+
+
+@pytest.mark.parametrize("name", ["status", "pooled", "layer", "frames", "done"])
+def test_a_label_may_be_called_as_an_array_of_an_encoder(tmp_path: Path, name: str) -> None:
+    """Names of an encoder's arrays are free in its corpus: such a column is read back, and nothing is damaged."""
+    said = np.array(["a", "b", ""], dtype=object)
+    store = create_store(tmp_path / "s.zarr")
+    column = ColumnData(name, "class", said)
+    register_clips(store, "corpus", clip=["x", "y", "z"], sha256=["0" * 64] * 3, n_samples=[1] * 3, columns=[column])
+    assert list(open_store(tmp_path / "s.zarr").corpus("corpus").columns[name].values) == list(said)
+    assert verify(open_store(tmp_path / "s.zarr")) == []

@@ -11,7 +11,8 @@ from made_store import Made, fill, register
 from typer.testing import CliRunner
 
 from voxcache.cli_share import add_commands
-from voxcache.errors import ConfigError
+from voxcache.cli_store import app as store_commands
+from voxcache.errors import ConfigError, StoreError
 from voxcache.store import open_store
 from voxcache.store.verify import verify
 
@@ -56,3 +57,16 @@ def test_labels_only_and_wrong_facts(tmp_path: Path) -> None:
     assert open_store(tmp_path / "labels.zarr").corpus("corpus").encoders == ()
     with pytest.raises(ConfigError, match="--fact 'MIT': expected name=value"):
         _run("import", path, "corpus", "x", tmp_path / "x.npz", "--fact", "MIT")
+
+
+def test_a_url_of_any_protocol_may_be_merged_from(tmp_path: Path) -> None:
+    """A source keeps both slashes of its URL, also where its protocol is none of the usual ones."""
+    with pytest.raises(StoreError, match=r"store teleport://host/s\.zarr: "):
+        _run("merge", "teleport://host/s.zarr", "--into", tmp_path / "out.zarr")
+
+
+def test_what_cannot_be_embedded_again_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    """`--re-embed` without `--pipeline` is refused at once: here nothing is there to be read."""
+    result = CliRunner().invoke(store_commands, ["verify", str(tmp_path / "s.zarr"), "--re-embed", "3"])
+    assert isinstance(result.exception, ConfigError)
+    assert "Name the pipeline file with --pipeline" in str(result.exception)
