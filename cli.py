@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .cli_corpus import app as corpus_app
 from .cli_doctor import doctor
-from .cli_predict import folds, predict
+from .cli_predict import folds, predict, requests
 from .cli_recipes import rehearse
 from .cli_results import app as results_app
 from .cli_spread import Gpus, Log, Processes, Scheduler, Worker
@@ -189,7 +189,10 @@ def _load(path: Path, store: str | None, device: str | None) -> Pipeline:
     if store is not None:
         config = config.model_copy(update={"store": store})
     if device is not None:
-        config = config.model_copy(update={"extract": config.extract.model_copy(update={"device": device})})
+        stages = {"extract": config.extract, "train": config.train}
+        config = config.model_copy(
+            update={name: stage.model_copy(update={"device": device}) for name, stage in stages.items()}
+        )
     return config
 
 
@@ -224,22 +227,21 @@ def _train(
 
     store = open_store(config.store)
     folder = config.results_dir
-    summary = run_train(config.train, store, folder, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler)
-    if save is not None and not dry_run:
+    with _stopping():
+        summary = run_train(
+            config.train, store, folder, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler
+        )
+        if save is None or dry_run:
+            return
         from .train.saving import save_heads
 
-        asked = {
-            name: encoder.model_dump(by_alias=True, exclude_defaults=True)
-            for encoder in config.encoders
-            for name in ((encoder.store_as,) if encoder.store_as else (encoder.name, f"{encoder.name}-random"))
-        }
-        for path in save_heads(summary.plan, store, config.results_dir, save, requests=asked):
+        for path in save_heads(summary.plan, store, folder, save, requests=requests(config)):
             typer.echo(f"kept {path}; next: voxcache predict {path} new/*.wav")
 
 
 @contextmanager
 def _stopping() -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130, once the unit in hand is finished."""
+    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130; an extraction finishes the unit in hand first."""
     with stopping() as stop:
         try:
             yield stop

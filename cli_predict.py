@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from .pipeline import Pipeline
     from .predict import Head, Prediction
 
 
@@ -26,12 +27,13 @@ def predict(
 ) -> None:
     """Ask a kept head about new audio: embed it as the store was embedded, and print what the head says of each file."""
     from .errors import ConfigError
+    from .pipeline import load_pipeline
     from .predict import audio_files, load_head, require_some
 
     if as_json and as_csv:
         raise ConfigError("predict: --json and --csv exclude each other. Choose one.")
     files = audio_files(audio)
-    loaded = load_head(head, device=device, **(requests(pipeline) if pipeline else {}))
+    loaded = load_head(head, device=device, **(requests(load_pipeline(pipeline)) if pipeline else {}))
     said = loaded.predict(files)
     for one in said:
         if one.error:
@@ -45,15 +47,23 @@ def predict(
     require_some(said)
 
 
-def requests(pipeline: Path) -> dict[str, dict[str, object]]:
-    """Return how each encoder of a pipeline is asked for, by its name in the store."""
-    from .extract.plan import plan_encoders
-    from .pipeline import load_pipeline
+def requests(config: Pipeline) -> dict[str, dict[str, object]]:
+    """Return how each encoder of a pipeline is asked for, by the names that it may have in the store.
 
-    config = load_pipeline(pipeline)
-    if not config.encoders:
-        return {}
-    return {plan.name: plan.config.model_dump(by_alias=True, exclude_defaults=True) for plan in plan_encoders(config)}
+    No encoder is resolved for that: where no weights are stated, only its card knows whether they are random.
+    """
+    from .store.schema import node_name
+
+    sure: dict[str, dict[str, object]] = {}
+    perhaps: dict[str, dict[str, object]] = {}
+    for encoder in config.encoders:
+        said = encoder.model_dump(by_alias=True, exclude_defaults=True)
+        name = node_name("encoder", encoder.store_as or encoder.name)
+        random = name if encoder.store_as or name.endswith("-random") else f"{name}-random"
+        sure[random if encoder.weights == "random" else name] = said
+        if encoder.weights is None:
+            perhaps[random] = said
+    return {**perhaps, **sure}
 
 
 def _print_csv(head: Head, said: list[Prediction]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, StoreError, nearest
+from .folders import results_beside
 
 if TYPE_CHECKING:
     from .store import Store
@@ -74,7 +75,7 @@ def list_results(
 
     with _opened(place) as found:
         systems = found.chosen(where, corpus, encoder, head)
-        reasons = found.stale()
+        reasons = found.stale_if_known()
     if each_seed:
         systems = listing_results.each_seed(systems)
     if sort:
@@ -191,7 +192,7 @@ class _Found:
 
         if "=" not in text:
             return one(self.kept.systems, text)
-        reasons = self.stale()
+        reasons = self.stale_if_known()
         return one([s for s in self.kept.systems if not any(run.number in reasons for run in s.runs)], text)
 
     def stale(self, *, plan: bool = False) -> Reasons:
@@ -201,6 +202,17 @@ class _Found:
         store = self._store()
         planned = self.plan() if plan and self.pipeline is not None and store is not None else None
         return stale(self.kept.systems, store, planned)
+
+    def stale_if_known(self) -> Reasons:
+        """Return what is stale; what the results alone tell where the store cannot be read, which is said then."""
+        from .store.location import redacted
+        from .train.stale import stale
+
+        try:
+            return self.stale()
+        except StoreError as error:
+            typer.secho(f"staleness unknown: {redacted(str(error))}", dim=True, err=True)
+            return stale(self.kept.systems)
 
     def plan(self) -> Plan:
         """Return what the pipeline asks for today."""
@@ -232,19 +244,21 @@ def _find(place: str | None) -> tuple[Path, str | None, Any]:
     """Return the results folder or file that is meant, and the store and pipeline that belong to it where they are known."""
     if place is None and not Path("pipeline.yaml").exists():
         raise ConfigError("results: no place named, and no pipeline.yaml here. Name a results folder.")
-    path = Path(place or "pipeline.yaml")
+    said = place or "pipeline.yaml"
+    path = Path(said)
     if path.suffix in (".yaml", ".yml"):
         from .pipeline import load_pipeline
 
         config = load_pipeline(path)
         return config.results_dir, config.store, config
-    if path.suffix == ".zarr" or (path / "zarr.json").exists():
-        beside = [path.with_name(path.name.removesuffix(".zarr") + ending) for ending in (".results", "")]
+    if "://" in said or path.suffix in (".zarr", ".zip") or (path / "zarr.json").exists():
+        named = results_beside(said)
+        beside = [named, named.with_suffix("")]
         for folder in beside:
             if (folder / "results.sqlite").exists():
-                return folder, str(path), None
+                return folder, said, None
         tried = " and ".join(str(folder) for folder in beside)
-        raise ConfigError(f"store {path}: no results beside it ({tried}). Name the results folder, or the pipeline.")
+        raise ConfigError(f"store {said}: no results beside it ({tried}). Name the results folder, or the pipeline.")
     return path, None, None
 
 

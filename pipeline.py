@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import ConfigError, nearest
 from .extract.config import EncoderConfig, ExtractConfig
 from .extract.corpora import CorpusConfig
-from .store.location import Url, place
+from .folders import results_beside
 from .train.config import TrainConfig
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,11 +46,7 @@ class Pipeline(BaseModel):
     @property
     def results_dir(self) -> Path:
         """Where results and the report go."""
-        if self.results is not None:
-            return Path(self.results)
-        store = place(self.store)
-        name = store.name.removesuffix(".zip").removesuffix(".zarr") + ".results"
-        return Path(name) if isinstance(store, Url) else store.with_name(name)
+        return results_beside(self.store) if self.results is None else Path(self.results)
 
 
 def load_pipeline(path: str | Path) -> Pipeline:

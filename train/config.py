@@ -177,7 +177,7 @@ class TrainConfig(Section):
     )
     preset: Literal["reno", "voc2vec", "emotion-share"] = "reno"
     training: Training = Field(default=Training(), description="what differs from the preset")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     published: str | None = Field(
         default=None,
         description="a recipe (reno, voc2vec, emotion-share) or CSV file whose figures the report prints beside ours",

@@ -140,13 +140,17 @@ def _rich(plan: Plan, table: Table) -> RichTable:
     for column in table.columns:
         made.add_column(column, justify="right", no_wrap=True)
     several = len({name for name, _ in table.rows}) < len(table.rows)
+    mine = [e for e in plan.experiments if e.corpus == table.corpus and e.chosen.kind == table.kind]
+    asked = {((e.encoders, e.input_text), e.chosen.label) for e in mine}
     for name, text in table.rows:
-        cells = [table.cells.get(((name, text), column)) for column in table.columns]
+        places = [((name, text), column) for column in table.columns]
         values = [
-            "failed"
-            if cell is None
-            else "\n".join(_score(metric, cell.scores[metric]) for metric in corpus.clips.metrics)
-            for cell in cells
+            "\n".join(_score(metric, table.cells[place].scores[metric]) for metric in corpus.clips.metrics)
+            if place in table.cells
+            else "failed"
+            if place in asked
+            else "–"
+            for place in places
         ]
         names = "\n".join(METRIC_NAMES[metric] for metric in corpus.clips.metrics)
         made.add_row(f"{name}, {text}" if several else name, names, *values)

@@ -43,15 +43,18 @@ def forest(trees: int, max_depth: int | None, class_weights: str, seed: int) -> 
     return RandomForestClassifier(trees, max_depth=max_depth, random_state=seed, class_weight=_weights(class_weights))
 
 
-def fitted(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
+def fitted(estimator: Any, x: np.ndarray, y: np.ndarray, *, where: str) -> Any:
     """Fit a classifier on classes int64 [clip] and return it.
+
+    Args:
+        where: whose clips these are, for messages.
 
     Raises:
         TrainError: fewer than two classes to train on.
     """
     if len(np.unique(y)) < 2:
         raise TrainError(
-            f"training clips of one fold: expected two classes, got one ({len(y)} clips). Use fewer folds."
+            f"{where}: expected training clips of two classes, got {len(y)} of one. Change `split:`, or leave the corpus out."
         )
     if hasattr(estimator, "steps") and isinstance(estimator[-1], KNeighborsClassifier):
         estimator[-1].n_neighbors = min(estimator[-1].n_neighbors, len(y))

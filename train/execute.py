@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -91,17 +91,18 @@ def run_jobs(
     yield from side_by_side(store.source, wanted, device=device, workers=min(workers, len(wanted)))
 
 
-def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
-    """Return "cuda" or "cpu". Raises `ConfigError` where a GPU is asked for and there is none."""
+def pick_device(wanted: str) -> str:
+    """Return "cpu", "cuda" or "cuda:N". Raises `ConfigError` where a GPU is asked for that is not there."""
     if wanted == "cpu":
         return "cpu"
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("train.device: expected a CUDA device, torch sees none. Use `device: auto`.")
-    return "cpu"
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if n_gpus else "cpu"
+    if not n_gpus or wanted not in ("cuda", *(f"cuda:{index}" for index in range(n_gpus))):
+        raise ConfigError(f"train.device: {wanted} asked for, {n_gpus} CUDA devices found. Use `device: auto`.")
+    return wanted
 
 
 def _n_bytes(loaded: Vectors) -> int:

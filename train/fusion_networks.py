@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import ConfigError
 from .architecture import Rngs, Shape
 from .fusions import BranchOptions, RenoOptions
 from .layers import ConvFeatures, Dense, Noise, SelfAttention
@@ -60,11 +59,6 @@ class Reno(nn.Module):
     def __init__(self, shape: Shape, rngs: Rngs, options: RenoOptions) -> None:
         super().__init__()
         channels = options.filters[1]
-        if channels % options.attention_heads:
-            raise ConfigError(
-                f"fusion 'reno', option 'attention_heads': expected a divisor of {channels} channels, "
-                f"got {options.attention_heads}. Choose another number."
-            )
         self.options = options
         self.branches = Branches(shape, rngs, options)
         self.within = nn.ModuleList(SelfAttention(rngs, channels, heads=options.attention_heads) for _ in shape.dims)

@@ -60,6 +60,10 @@ class Setting:
     inner_folds: int = 3
     keep: bool = False
 
+    def place(self, task: Task) -> str:
+        """Return corpus and fold of a task, for messages; a fold below 0 is that of a head fitted on all clips."""
+        return f"corpus {self.corpus.name!r}, {f'fold {task.fold}' if task.fold >= 0 else 'all clips'}"
+
 
 def learn(setting: Setting, chosen: Chosen, xs: Sequence[Vectors], tasks: Sequence[Task]) -> list[Learnt]:
     """Fit a head or joint fusion for every task, and return what it says of the task's clips, in order."""
@@ -134,14 +138,15 @@ def _result(task: Task, members: Sequence[Member], got: Sequence[Fitted]) -> Fol
 
 
 def _estimator(setting: Setting, chosen: Chosen, x: np.ndarray, task: Task) -> Learnt:
-    model = fit_estimator(setting, chosen, x[task.train], setting.corpus.clips.y[task.train], task.seed)
+    model = fit_estimator(setting, chosen, x, task)
     result = FoldResult(task.fold, task.test, model.predict([x[task.test]]), len(task.train))
     return Learnt(result, None, model if setting.keep else None)
 
 
-def fit_estimator(setting: Setting, chosen: Chosen, x: np.ndarray, y: np.ndarray, seed: int) -> Model:
-    """Return a scikit-learn head fitted on vectors [clip, feature] and what they stand for."""
-    clips, entry, options = setting.corpus.clips, chosen.entry, chosen.values
+def fit_estimator(setting: Setting, chosen: Chosen, vectors: np.ndarray, task: Task) -> Model:
+    """Return a scikit-learn head fitted on the training clips of a task; `vectors` are of all clips, [clip, feature]."""
+    clips, entry, options, seed = setting.corpus.clips, chosen.entry, chosen.values, task.seed
+    x, y = vectors[task.train], clips.y[task.train]
     if clips.targets:
         from .regressors import fitted as fit_regressors
 
@@ -151,4 +156,4 @@ def fit_estimator(setting: Setting, chosen: Chosen, x: np.ndarray, y: np.ndarray
     from .estimators import fitted
 
     estimator = entry.build(options, seed, setting.training.class_weights)
-    return ClassEstimator(fitted(estimator, x, y), len(clips.classes))
+    return ClassEstimator(fitted(estimator, x, y, where=setting.place(task)), len(clips.classes))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import ConfigError
 from .architecture import Rngs, Shape
 from .fusion_networks import Branches
 from .fusions import CrossOptions, GatedOptions
@@ -42,11 +41,6 @@ class CrossAttention(nn.Module):
     def __init__(self, shape: Shape, rngs: Rngs, options: CrossOptions) -> None:
         super().__init__()
         channels = options.filters[1]
-        if channels % options.attention_heads:
-            raise ConfigError(
-                f"fusion 'cross-attention', option 'attention_heads': expected a divisor of {channels} channels, "
-                f"got {options.attention_heads}. Choose another number."
-            )
         self.branches = Branches(shape, rngs, options)
         self.attend = nn.ModuleList(Attention(rngs, channels, heads=options.attention_heads) for _ in shape.dims)
         width = len(shape.dims) * self.branches.n_tokens * channels

@@ -102,10 +102,11 @@ class Solver:
         said = [[one.result.outputs for one in within.solve(member, (item,), flat)] for item in inputs]
         together = iter(np.stack(outputs, axis=-1) for outputs in zip(*said, strict=True))  # [clip, output, encoder]
         combiners: list[Model | None] = []
-        for group in parts:
+        for task, group in zip(tasks, parts, strict=True):
             rows = np.concatenate([part.test for part in group])
             outputs = np.concatenate([next(together) for _ in group])
-            combiners.append(_combiner(chosen, outputs, self.setting.corpus.clips.y[rows], self.setting))
+            y, where = self.setting.corpus.clips.y[rows], self.setting.place(task)
+            combiners.append(_combiner(chosen, outputs, y, self.setting, where=where))
         return combiners
 
 
@@ -163,7 +164,7 @@ def _fused(task: Task, learnt: Sequence[Learnt], combiner: Model | None, inputs:
     return Learnt(result, sum(sizes) if sizes else None, LateModel(models, combiner) if models else None)
 
 
-def _combiner(chosen: Chosen, said: np.ndarray, y: np.ndarray, setting: Setting) -> Model:
+def _combiner(chosen: Chosen, said: np.ndarray, y: np.ndarray, setting: Setting, *, where: str) -> Model:
     """Return a stacking fitted on what members said of clips they had not seen, [clip, output, encoder]."""
     options = chosen.values
     if setting.corpus.clips.targets:
@@ -177,5 +178,6 @@ def _combiner(chosen: Chosen, said: np.ndarray, y: np.ndarray, setting: Setting)
         return Stacked(models, by_target=True)
     from .estimators import fitted, stacker
 
-    estimator = fitted(stacker(options.c, setting.training.class_weights), said.reshape(len(said), -1), y)
+    combiner = stacker(options.c, setting.training.class_weights)
+    estimator = fitted(combiner, said.reshape(len(said), -1), y, where=where)
     return Stacked((ClassEstimator(estimator, len(setting.corpus.clips.classes)),), by_target=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -34,6 +35,7 @@ def _pool(
 ) -> Generator[Ended, None, list[Job]]:
     """Run jobs from the left of `rest` until none is left or a process dies; return what was running then."""
     threads = max(1, _n_cores() // (of or workers))
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -51,13 +53,12 @@ def _pool(
                 del running[future]
                 yield ended
     except BrokenProcessPool:
-        lost = list(running.values())
-        running.clear()
-        return lost
+        return list(running.values())
+    except BaseException:  # stopped, or nobody asks for the rest
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
     finally:
-        if running:
-            for child in multiprocessing.active_children():
-                child.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
     return []
 
@@ -81,12 +82,21 @@ _worker: Worker | None = None
 def _start(source: str, device: str, threads: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     from threadpoolctl import threadpool_limits
 
     from ..store import open_store
 
     threadpool_limits(threads)
     _worker = Worker(open_store(source), device, threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that made it is gone, however that ended: nobody would take its results."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run_in_worker(job: Job) -> Ended:

@@ -90,13 +90,14 @@ class Results:
             self._db = sqlite3.connect(self.path, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA foreign_keys=ON")
-            self._db.executescript(_TABLES)
+            found = self._schema()
         except sqlite3.Error as error:
             raise StoreError(
                 f"results {self.path}: expected a SQLite file of voxcache that can be written, got: {error}. "
                 f"Name another `results:` folder."
             ) from error
-        self._check_schema()
+        if found != str(SCHEMA):
+            self._bring_up()
 
     def close(self) -> None:
         """Close the file."""
@@ -257,37 +258,43 @@ class Results:
             (split.content, clips.content, split.text, config, split.n_folds, int(split.grouped), blob),
         )
 
-    def _check_schema(self) -> None:
-        stored = self.get_meta("schema")
-        if stored is None:
-            self.put_meta("schema", str(SCHEMA))
-        elif stored in ("1", "2"):
-            if stored == "1":
+    def _schema(self) -> str | None:
+        """Return the schema of the file; None before it has tables."""
+        made = self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").fetchone()
+        return None if made is None else self.get_meta("schema")
+
+    def _bring_up(self) -> None:
+        """Make the tables, or give those of an older schema what they lack, whole or not at all."""
+        with self._transaction():
+            found = self._schema()  # again: another process may have been first
+            if found not in (None, "1", "2", str(SCHEMA)):
+                raise StoreError(
+                    f"results {self.path}: expected schema {SCHEMA}, got {found}. "
+                    f"Use the voxcache that wrote it, or name another `results:` folder."
+                )
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            if found == "1":
                 self._migrate_1()
-            self._migrate_2()
-        elif stored != str(SCHEMA):
-            raise StoreError(
-                f"results {self.path}: expected schema {SCHEMA}, got {stored}. "
-                f"Use the voxcache that wrote it, or name another `results:` folder."
-            )
+            if found in ("1", "2"):
+                self._migrate_2()
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
 
     def _migrate_1(self) -> None:
         """Let scores be absent, which schema 1 did not allow; where continuous targets are predicted they are."""
-        with self._transaction():
-            for table in ("experiments", "folds"):
-                for metric in METRICS:
-                    self._db.execute(f"ALTER TABLE {table} RENAME COLUMN {metric} TO old_{metric}")
-                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {metric} REAL")
-                    self._db.execute(f"UPDATE {table} SET {metric} = old_{metric}")
-                    self._db.execute(f"ALTER TABLE {table} DROP COLUMN old_{metric}")
-            self._db.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+        for table in ("experiments", "folds"):
+            for metric in METRICS:
+                self._db.execute(f"ALTER TABLE {table} RENAME COLUMN {metric} TO old_{metric}")
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {metric} REAL")
+                self._db.execute(f"UPDATE {table} SET {metric} = old_{metric}")
+                self._db.execute(f"ALTER TABLE {table} DROP COLUMN old_{metric}")
 
     def _migrate_2(self) -> None:
         """Add what schema 3 knows besides: the name of a cell without its seed, and what searches chose."""
-        with self._transaction():
-            self._db.execute("ALTER TABLE folds ADD COLUMN chosen TEXT")
-            self._db.execute("ALTER TABLE experiments ADD COLUMN cell TEXT")
-            self._db.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
+        for table, column in (("folds", "chosen"), ("experiments", "cell")):
+            known = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")}
+            if column not in known:  # one of them is there where earlier code was killed between the two
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
 
     def _in(self, query: str, values: Iterable[Any], order: str = "") -> Iterator[tuple[Any, ...]]:
         wanted = list(values)
@@ -297,16 +304,37 @@ class Results:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Write what is done within whole or not at all; sqlite3 alone would begin nothing for changes of tables."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             with self._db:
                 yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise StoreError(
                 f"results {self.path}: could not be written: {error}. What was finished before is kept; "
-                f"free the disk or end the other writer, then run again."
+                f"{_next_step(error)}, then run again."
             ) from error
 
 
-def open_results(folder: str | Path) -> closing[Results]:
-    """Return the results of a folder, made where there are none, as a context that closes them."""
-    return closing(Results(Path(folder)))
+def _next_step(error: sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.OperationalError):
+        return "free the disk or end the other writer"
+    if isinstance(error, sqlite3.IntegrityError):
+        return "remove what `train:` names twice, such as a head or a seed"
+    return "put a copy of the file in its place, or name another `results:` folder"
+
+
+@contextmanager
+def open_results(folder: str | Path) -> Iterator[Results]:
+    """Give the results of a folder, made where there are none.
+
+    Raises:
+        StoreError: the file is none of ours, or cannot be read or written.
+    """
+    with closing(Results(Path(folder))) as results:
+        try:
+            yield results
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"results {results.path}: could not be read: {error}. {_next_step(error).capitalize()}, then run again."
+            ) from error

@@ -17,6 +17,7 @@ from .grid import Experiment, Plan
 from .plan import plan
 from .records import Context
 from .results import FILE, Results, open_results
+from .systems import open_kept
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -94,14 +95,20 @@ def run(
 def _dry(planned: Plan, folder: Path, started: float) -> Summary:
     from . import console
 
-    done: set[str] = set()
-    stale: tuple[Experiment, ...] = ()
-    if (folder / FILE).exists():
-        with open_results(folder) as results:
-            done = results.done(experiment.key for experiment in planned.experiments)
-            stale = tuple(results.stale(planned.experiments))
+    keys, slots = _kept(folder / FILE)
+    done = [experiment for experiment in planned.experiments if experiment.key in keys]
+    stale = tuple(e for e in planned.experiments if e.key not in keys and e.slot in slots)
     console.print_todo(len(planned.experiments), len(done), stale)
     return Summary(planned, 0, len(done), stale, (), None, time.perf_counter() - started)
+
+
+def _kept(path: Path) -> tuple[set[str], set[str]]:
+    """Return keys and slots of the experiments in a results file, of any schema, which is opened for reading only."""
+    if not path.exists():
+        return set(), set()
+    with open_kept(path) as kept:
+        runs = [run for system in kept.systems for run in system.runs]
+    return {run.key for run in runs}, {run.slot for run in runs}
 
 
 def _train(

@@ -247,7 +247,7 @@ class _Writer:
         if unknown:
             raise TrainError(
                 f"{type(estimator).__name__}: cannot be kept without trusting {', '.join(sorted(unknown))}, which are not "
-                f"scikit-learn's. Leave this head out of `--save`."
+                f"scikit-learn's. Leave it out of `heads:` and `fusion:`, then `--save` again."
             )
         return name
 

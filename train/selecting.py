@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -35,17 +36,20 @@ class Condition:
 
     def holds(self, system: System) -> bool:
         """Return whether a system is meant."""
-        return any(fnmatchcase(name, self.pattern) for name in FIELDS[self.field](system))
+        pattern = self.pattern.replace("[", "[[]")  # labels have brackets of their own
+        return any(fnmatchcase(name, pattern) for name in FIELDS[self.field](system))
 
 
 def conditions(texts: Sequence[str]) -> list[Condition]:
     """Return `field=pattern` as conditions; several may stand in one text, with commas between.
 
+    What lists print can be given back: `head=fcn (hidden=[64], dropout=0.5)` and `input=layer 2, mean` are one condition each.
+
     Raises:
         ConfigError: a part that is none, or a field that systems do not have.
     """
     found, problems = [], []
-    for part in (part for text in texts for part in text.split(",") if part.strip()):
+    for part in (part for text in texts for part in _parts(text) if part.strip()):
         field, equals, pattern = (piece.strip() for piece in part.partition("="))
         if not equals or not pattern:
             problems.append(f"condition {part!r}: expected field=value, such as head=fcn. Fields: {', '.join(FIELDS)}.")
@@ -56,6 +60,20 @@ def conditions(texts: Sequence[str]) -> list[Condition]:
     if problems:
         raise ConfigError(problems)
     return found
+
+
+_NEXT = re.compile(r",\s*(\w+\s*=|$)")
+
+
+def _parts(text: str) -> list[str]:
+    """Return a text cut at those commas that stand in no brackets and have a `field=` behind them."""
+    parts, start, depth = [], 0, 0
+    for place, sign in enumerate(text):
+        depth += (sign in "([") - (sign in ")]")
+        if depth <= 0 and _NEXT.match(text, place):
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
 
 
 def select(systems: Sequence[System], wanted: Sequence[Condition]) -> list[System]:

@@ -122,7 +122,7 @@ def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: boo
         notes.append(
             f"LEAK: {int(leaked.sum())} of {int((fold >= 0).sum())} tested clips have a clip of the same "
             f"{clips.group_column} among those trained on, so scores reward knowing the {clips.group_column}. "
-            f"`split: {{group: {clips.group_column}}}` keeps them apart."
+            f"`split: {{kind: kfold, group: {clips.group_column}}}` keeps them apart."
         )
     empty = [str(index) for index in range(n_folds) if not np.any(fold == index)]
     if empty:

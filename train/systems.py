@@ -226,9 +226,13 @@ def _system(identity: tuple[Any, ...], found: list[tuple[dict[str, Any], Run]]) 
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open for reading; a file on a medium that cannot be written needs to be told that nobody writes it."""
+    """Open for reading; a file on a medium that cannot be written needs to be told that nobody writes it.
+
+    Where there is no log beside it, nobody has it open, and it is told so as well: SQLite would leave two files behind.
+    """
     place = path.absolute().as_uri()
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
+    is_open = path.with_name(path.name + "-wal").exists()
+    for mode in ("mode=ro", "mode=ro&immutable=1") if is_open else ("mode=ro&immutable=1",):
         try:
             db = sqlite3.connect(f"{place}?{mode}", uri=True, timeout=30)
             db.execute("SELECT 1 FROM sqlite_master").fetchone()

@@ -70,6 +70,21 @@ def test_a_head_gives_the_numbers_of_the_grid(make_store: Callable[..., Store], 
         np.testing.assert_allclose(head.predict_proba(x[test]), table[predicted.fold == fold], atol=2e-5)
 
 
+def test_a_regressor_gives_the_numbers_of_a_joint_grid(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    """With the grid's seed and fold, and `joint: true` there, targets of the tested clips are the grid's."""
+    store = make_store(encoders=("alpha",), targets=("Joy", "Fear"))
+    config = {"heads": ["linear"], "seeds": [3], "training": {"epochs": 4}, "device": "cpu", "split": {"group": "none"}}
+    joint = TrainConfig.model_validate({**config, "target": ["Joy", "Fear"], "joint": True})
+    summary = run(joint, store, tmp_path, quiet=True)
+    corpus = summary.plan.corpora[0]
+    x, y = store.corpus("made").encoder("alpha").pooled(-1)[corpus.clips.rows], corpus.clips.y
+    with open_results(tmp_path) as results:
+        given = results.regressed(summary.plan.experiments[0].key, 2)
+    train, mine = corpus.split.train(1), given.fold == 1
+    head = HeadRegressor("linear", epochs=4, seed=3, fold=1).fit(x[train], y[train])
+    np.testing.assert_allclose(head.predict(x[given.clip[mine]]), given.said[mine], atol=2e-5)
+
+
 def test_heads_that_do_not_fit_are_refused() -> None:
     """A head on frames, one of the wrong kind and vectors that are too short are named."""
     x, y = np.zeros((8, 3)), [0, 1] * 4
