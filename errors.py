@@ -14,6 +14,7 @@
     |   +-- StoreUnreachable a store behind a network does not answer
     +-- RunError             some units of work could not be done; all others are
     +-- TrainError           an experiment cannot be run as asked
+        +-- Diverged         networks whose losses or outputs are no finite numbers
 
 Messages have one form: *object, where: expected X, got Y. Next step.*
 """
@@ -94,6 +95,14 @@ class TrainError(VoxcacheError):
     """An experiment cannot be run as asked."""
 
     exit_code = 4
+
+
+class Diverged(TrainError):
+    """Networks that learned nothing, of `seeds`: NaN or infinite losses from the first epoch on, or such outputs."""
+
+    def __init__(self, text: str, seeds: Iterable[int] = ()) -> None:
+        super().__init__(text)
+        self.seeds = frozenset(seeds)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigError, nearest
@@ -25,8 +26,14 @@ def choose(
         except ConfigError as error:
             problems += error.problems
             continue
-        if made.label in chosen:
-            problems.append(f"train, {kind} {made.label!r}: named twice. Remove one, or give them different options.")
+        same = [
+            label for label, other in chosen.items() if label == made.label or replace(other, label=made.label) == made
+        ]
+        if same:
+            also = "" if made.label in same else f", also as {same[0]!r}"
+            problems.append(
+                f"train, {kind} {made.label!r}: named twice{also}. Remove one, or give them different options."
+            )
         chosen[made.label] = made
     return list(chosen.values())
 
@@ -177,12 +184,15 @@ def _layers(config: TrainConfig, facts: EncoderFacts, corpus: CorpusPlan, proble
 
 
 def _fusion_layer(config: TrainConfig, facts: EncoderFacts, fusion: Chosen) -> int:
-    """Fusions take the last layer where heads run through all of them; a late one lets each of its heads choose."""
+    """Fusions take the last layer held where heads run through all of them; a late one lets each of its heads choose."""
     if config.inputs.layer == "best" and fusion.late is not None and len(facts.layers) > 1:
         return BEST
     if config.inputs.layer == "weighted" and len(facts.layers) > 1:
         return WEIGHTED
-    return int(config.inputs.layer) % facts.n_layers if isinstance(config.inputs.layer, int) else facts.n_layers - 1
+    if isinstance(config.inputs.layer, int):
+        return config.inputs.layer % facts.n_layers
+    kept = facts.frame_layers if fusion.learner.frames and config.inputs.layer == "all" else ()
+    return (kept or facts.layers)[-1]
 
 
 def _groups(config: TrainConfig, corpus: CorpusPlan, problems: list[str]) -> list[tuple[str, ...]]:
@@ -206,6 +216,8 @@ def _groups(config: TrainConfig, corpus: CorpusPlan, problems: list[str]) -> lis
             problems.append(f"{place}: expected encoders that differ, got {' + '.join(group)}. Name each once.")
         elif not absent:
             groups.append(tuple(name for name in stored if name))
+            if groups.count(groups[-1]) == 2:
+                problems.append(f"{place}: {' + '.join(groups[-1])} is named twice. Remove one.")
     return groups
 
 

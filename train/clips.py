@@ -178,7 +178,7 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
     """Return the clips that every one of `encoders` has embedded, so that their scores compare the same clips.
 
     Raises:
-        TrainError: no clip is left.
+        TrainError: no clip is left, or those of one class only.
     """
     keep = np.ones(len(clips), dtype=bool)
     reasons: Counter[str] = Counter()
@@ -194,6 +194,11 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
         raise TrainError(
             f"corpus {clips.corpus!r}: no clip has an embedding by every encoder ({kept.used_text}). "
             f"Run `voxcache extract`, or choose fewer encoders."
+        )
+    if kept.classes and len(np.unique(kept.y)) < 2:
+        raise TrainError(
+            f"corpus {clips.corpus!r}: expected at least two classes among the clips with an embedding by every encoder, got "
+            f"only {kept.classes[int(kept.y[0])]!r} ({kept.used_text}). Run `voxcache extract`, or choose fewer encoders."
         )
     return kept
 

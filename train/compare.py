@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
+
+
+class _OfSeed(Protocol):
+    @property
+    def seed(self) -> int: ...
+
+
+R = TypeVar("R", bound=_OfSeed)
+
+
+def paired(a: Sequence[R], b: Sequence[R], seeded: tuple[bool, bool]) -> list[tuple[R, R]]:
+    """Pair runs of the same seed, of those that both have; of what a seed cannot change one run stands beside all others.
+
+    Args:
+        seeded: whether a seed can change the first and the second.
+    """
+    if not seeded[0]:
+        return [(a[0], run) for run in (b if seeded[1] else b[:1])]
+    if not seeded[1]:
+        return [(run, b[0]) for run in a]
+    by_seed = [{run.seed: run for run in runs} for runs in (a, b)]
+    return [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())]
 
 
 def corrected_t(differences: np.ndarray, *, test_share: float) -> float:

@@ -137,8 +137,17 @@ class Training(Section):
     weight_decay: NonNegativeFloat = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     inner: float = Field(
-        default=0.2, gt=0, lt=1, description="share of the training clips that early stopping watches (ours)"
+        default=0.2,
+        gt=0,
+        description="share of the training clips that early stopping watches, up to 0.5: one of round(1 / inner) even parts (ours)",
     )
+
+    @field_validator("inner")
+    @classmethod
+    def _at_most_half(cls, inner: float) -> float:
+        if inner > 0.5:
+            raise ValueError("expected at most 0.5: one of round(1 / inner) even parts is set aside, two parts or more")
+        return inner
 
 
 PRESETS: dict[str, Training] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ConfigError, TrainError
+from ..errors import ConfigError, Diverged, TrainError
 from .config import Training
 from .frame_source import FrameSource
 from .grid import CorpusPlan, Experiment
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that ended: its outcomes, or why there are none."""
+    """A job that ended: the outcomes of its experiments, and why some have none."""
 
     job: Job
     outcomes: tuple[Outcome, ...]
@@ -124,10 +124,20 @@ class Worker:
         """Run a job. What goes wrong in it becomes its failure."""
         try:
             return Ended(job, tuple(self._outcomes(job)))
+        except Diverged as error:
+            return self._without(job, error)
         except Exception as error:
             if not isinstance(error, TrainError | ConfigError):
                 return Ended(job, (), f"{type(error).__name__}: {error}")
             return Ended(job, (), str(error))
+
+    def _without(self, job: Job, error: Diverged) -> Ended:
+        """Run what is left of a job without the seeds that diverged."""
+        rest = tuple(experiment for experiment in job.experiments if experiment.seed not in error.seeds)
+        if len(rest) in (0, len(job.experiments)):
+            return Ended(job, (), str(error))
+        ended = self.run(replace(job, experiments=rest))
+        return Ended(job, ended.outcomes, "; ".join(filter(None, (str(error), ended.failure))))
 
     def _outcomes(self, job: Job) -> list[Outcome]:
         started = time.perf_counter()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..allocator import keep_freed_memory
+from ..errors import Diverged
 from .batching import ahead, bucketed
 from .config import Training
 from .frame_source import FrameSource
@@ -207,7 +208,7 @@ class _Stack:
         return bool(self.alive)
 
     def finish(self, *, keep: bool) -> list[Fitted]:
-        """Put every member's best weights back and predict its test clips."""
+        """Put every member's best weights back and predict its test clips. Raises `Diverged`."""
         self.alive = list(range(len(self.members)))
         for parameter, best in zip(self.network.parameters(), self.best, strict=True):
             parameter.grad = None
@@ -216,6 +217,7 @@ class _Stack:
         tests, places = zip(*(self._by_length(member.test) for member in self.members), strict=True)
         with LastInput(self.network) as last:
             outputs = self.loss.finish(self._evaluate(tests)).float().cpu().numpy()
+        self._refuse_diverged([outputs[index, place] for index, place in enumerate(places)])
         features = last.values
         return [
             Fitted(
@@ -229,6 +231,22 @@ class _Stack:
             )
             for index in range(len(tests))
         ]
+
+    def _refuse_diverged(self, outputs: Sequence[np.ndarray]) -> None:
+        """Raise `Diverged` for members that no epoch gave a finite inner loss, or whose outputs are not finite."""
+        bad = [
+            member
+            for member, best, said in zip(self.members, self.best_epoch, outputs, strict=True)
+            if best == 0 or not np.isfinite(said).all()
+        ]
+        if bad:
+            fold = f", fold {bad[0].fold}" if bad[0].fold >= 0 else ""
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise Diverged(
+                f"network of seed {bad[0].seed}{fold}{more}: diverged: expected finite losses and outputs, got NaN or infinity. "
+                f"Use a lower `lr`.",
+                seeds=[member.seed for member in bad],
+            )
 
     def _batches(self) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield rows int64 [model, row], padded with clip 0, and how many of them are each model's own."""

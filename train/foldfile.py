@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from .clips import Clips
 from .config import SplitConfig
 from .grid import CorpusPlan
-from .splits import DEV, ROLES, TRAIN_ONLY, UNUSED, count_leaks, roles
+from .splits import DEV, ROLES, TRAIN_ONLY, UNUSED, keeps_groups, roles
 
 COLUMNS = ("corpus", "clip", "fold")
 _NAMES = {TRAIN_ONLY: "train", DEV: "dev", UNUSED: "unused"}
@@ -46,7 +46,8 @@ def folds_from(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str,
     """Return the folds that the file `config.source` gives these clips; see `splits.assign`.
 
     Raises:
-        ConfigError: no such file or columns; clips that it lacks, lists twice or that the corpus does not have.
+        ConfigError: no such file or columns; lines without a clip or fold; clips that it lacks, lists twice or that the corpus
+            does not have.
     """
     path = Path(str(config.source))
     given = _read(path, clips.corpus)
@@ -66,11 +67,11 @@ def folds_from(clips: Clips, config: SplitConfig) -> tuple[np.ndarray, int, str,
     else:
         fold, n_folds = _numbered(path, clips.corpus, values)
         text = f"{n_folds} folds of {path.name}"
-    return fold, n_folds, text, _keeps_groups(clips, fold, n_folds)
+    return fold, n_folds, text, keeps_groups(clips, config, fold, n_folds)
 
 
 def _numbered(path: Path, corpus: str, values: Sequence[str]) -> tuple[np.ndarray, int]:
-    role = {name: number for number, name in _NAMES.items()} | {"": UNUSED}
+    role = {name: number for number, name in _NAMES.items()}
     names = sorted(
         set(values) - set(role), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
     )
@@ -80,18 +81,13 @@ def _numbered(path: Path, corpus: str, values: Sequence[str]) -> tuple[np.ndarra
     return np.array([number[value] for value in values], dtype=np.int16), len(names)
 
 
-def _keeps_groups(clips: Clips, fold: np.ndarray, n_folds: int) -> bool:
-    """Return whether groups are known and none is both trained on and tested."""
-    return clips.group is not None and n_folds > 1 and not count_leaks(fold, n_folds, clips.group).any()
-
-
 def _read(path: Path, corpus: str) -> dict[str, str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             columns = table.fieldnames or []
-            rows = [row for row in table if (row.get("corpus") or corpus) == corpus]
-    except (OSError, UnicodeDecodeError) as error:
+            lines = [(table.line_num, row) for row in table if (row.get("corpus") or corpus) == corpus]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(
             f"train.split.from: {path} cannot be read ({error}). `voxcache folds --out` writes such a file."
         ) from None
@@ -101,11 +97,21 @@ def _read(path: Path, corpus: str) -> dict[str, str]:
             f"train.split.from: {path}: expected the columns clip and fold, got {', '.join(columns) or 'none'}. "
             f"`voxcache folds --out` writes such a file."
         )
-    names = [str(row["clip"]) for row in rows]
+    rows = [(number, row["clip"] or "", (row["fold"] or "").strip().lower()) for number, row in lines]
+    problems = [
+        f"train.split.from: {path}, line {number}: expected a clip and its fold, got {clip!r} and {fold!r}. Complete it; "
+        f"`unused` leaves a clip out."
+        for number, clip, fold in rows
+        if not (clip and fold)
+    ]
+    if problems:
+        more = f"{path}: {len(problems) - _SHOWN} more lines lack a clip or its fold."
+        raise ConfigError([*problems[:_SHOWN], more] if len(problems) > _SHOWN else problems)
+    names = [clip for _, clip, _ in rows]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if problems := _listed(path, corpus, "clips are listed twice", twice):
         raise ConfigError(problems)
-    return {name: str(row["fold"]).strip().lower() for name, row in zip(names, rows, strict=True)}
+    return {clip: fold for _, clip, fold in rows}
 
 
 def _listed(path: Path, corpus: str, what: str, clips: Iterable[str]) -> list[str]:

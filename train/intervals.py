@@ -28,14 +28,6 @@ class Predictions:
     predicted: np.ndarray
 
 
-def bootstrap(
-    runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
-) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric's mean over folds and seeds; see `draw`."""
-    drawn = draw(runs, y, unit, n_classes=n_classes, draws=draws)
-    return {metric: interval(values) for metric, values in drawn.items()}
-
-
 def draw(
     runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
 ) -> dict[str, np.ndarray]:
@@ -84,6 +76,6 @@ def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """Return what the middle 95 % of draws lie between."""
-    low, high = np.quantile(values, (0.025, 0.975))
+    """Return what the middle 95 % of draws lie between, draws of nothing (NaN) left out."""
+    low, high = np.nanquantile(values, (0.025, 0.975))
     return float(low), float(high)

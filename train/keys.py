@@ -8,7 +8,7 @@ from typing import Any
 
 from .config import TrainConfig, Training
 from .grid import Chosen, CorpusPlan, Experiment
-from .inputs import BEST, Input
+from .inputs import BEST, WEIGHTED, Input
 
 CODE_VERSION = 2
 """Raised by whoever changes what an experiment computes, so that older results count as stale."""
@@ -33,7 +33,8 @@ def experiment(
         names["joint"] = config.joint
     if chosen.candidates:
         names["candidates"] = chosen.candidates
-    if chosen.nested or any(item.layer == BEST for item in inputs):
+    nested = chosen.nested or any(item.layer == BEST for item in inputs)
+    if nested:
         names["inner_folds"] = config.inner_folds
     produced_by = {
         **names,
@@ -43,8 +44,24 @@ def experiment(
         "store": [corpus.facts(item.encoder).content for item in inputs],
         "code": CODE_VERSION,
     }
+    if nested:
+        produced_by["inner_seed"] = corpus.split_config.seed
+    if parts := _parts_of_layers(corpus, inputs):
+        produced_by["layers"] = parts
     cell = {name: value for name, value in names.items() if name != "seed"}
     return Experiment(corpus.name, inputs, chosen, seed, _hash(names), _hash(produced_by), _hash(cell))
+
+
+def _parts_of_layers(corpus: CorpusPlan, inputs: tuple[Input, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the layers that are weighed or chosen from, by encoder, where they are not all that it has."""
+    held = {}
+    for item in inputs:
+        if item.layer in (BEST, WEIGHTED):
+            facts = corpus.facts(item.encoder)
+            layers = facts.frame_layers if item.statistics == "frames" else facts.layers
+            if layers != tuple(range(facts.n_layers)):
+                held[item.encoder] = layers
+    return held
 
 
 def _relevant(training: Training, chosen: Chosen) -> dict[str, Any]:

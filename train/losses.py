@@ -90,12 +90,12 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def class_weights(data: Data, members: Sequence[Member], training: Training) -> np.ndarray:
-    """Return float32 [model, class]: 1, or n / (classes present x clips of the class) where balanced."""
+    """Return float32 [model, class]: 1, or where balanced n / (classes present x clips of the class), 0 for absent ones."""
     weights = np.ones((len(members), data.n_classes), dtype=np.float32)
     if training.class_weights == "none":
         return weights
     y = data.y.cpu().numpy()
     for row, member in zip(weights, members, strict=True):
         counts = np.bincount(y[member.train], minlength=data.n_classes)
-        row[:] = len(member.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        row[:] = (counts > 0) * len(member.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return weights

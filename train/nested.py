@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..errors import Diverged
 from .grid import Chosen, CorpusPlan
 from .inputs import BEST, Input
 from .learners import Learnt, Setting, Task, learn
@@ -59,10 +61,15 @@ class Solver:
         return [solved[place] for place in range(len(tasks))]
 
     def _scored(self, candidate: _Candidate, tasks: Sequence[Task]) -> list[float]:
-        """Return the mean score of a candidate over each task's inner folds."""
+        """Return the mean score of a candidate over each task's inner folds; the least there is where it diverges."""
         parts = [(place, part) for place, task in enumerate(tasks) for part in self._inner(task, "search", dev=True)]
         within = Solver(replace(self.setting, keep=False), self.load)
-        learnt = within.solve(candidate.chosen, candidate.inputs, [part for _, part in parts])
+        try:
+            learnt = within.solve(candidate.chosen, candidate.inputs, [part for _, part in parts])
+        except Diverged:
+            if len(tasks) == 1:
+                return [-math.inf]
+            return [score for task in tasks for score in self._scored(candidate, [task])]
         found: list[list[float]] = [[] for _ in tasks]
         for (place, _), one in zip(parts, learnt, strict=True):
             found[place].append(_score(self.setting.corpus, one.result))
@@ -122,7 +129,7 @@ def _with_layers(corpus: CorpusPlan, chosen: Chosen, inputs: tuple[Input, ...]) 
     choices = chosen.choices() or [(chosen, {})]
     (item,) = inputs
     facts = corpus.facts(item.encoder)
-    layers = facts.frame_layers if item.statistics == "frames" else range(facts.n_layers)
+    layers = facts.frame_layers if item.statistics == "frames" else facts.layers
     return [
         _Candidate(one, (replace(item, layer=layer),), {"layer": layer, **said})
         for layer, (one, said) in itertools.product(layers, choices)

@@ -5,12 +5,13 @@ Nothing here imports torch or scikit-learn: a finished grid is recognised in wel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, TrainError, nearest
 from . import clips as clips_module
 from . import splits
 from .cells import cells, choose, holds, refuse_unsuited, refuse_weighted, resolve
@@ -30,7 +31,7 @@ def plan(config: TrainConfig, store: Store) -> Plan:
 
     Raises:
         ConfigError: everything that cannot be done as asked, at once.
-        TrainError: no clip is usable.
+        TrainError: no clip is usable, or those of one class only.
     """
     problems: list[str] = []
     published_of(config.published)
@@ -67,6 +68,11 @@ def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[li
             else:
                 problems += error.problems
             continue
+        except TrainError as error:
+            if config.corpora != "all" or len(store.corpora) == 1:
+                raise
+            notes.append(f"corpus {name!r} is left out: {error}")
+            continue
         if planned is None:
             notes.append(f"corpus {name!r} is left out: none of the chosen encoders has embedded any of it")
             continue
@@ -91,7 +97,8 @@ def _names(what: str, wanted: Any, known: Sequence[str], problems: list[str]) ->
         for name in wanted
         if name not in known
     ]
-    return [name for name in wanted if name in known]
+    problems += [f"train.{what}: {name!r} is named twice. Remove one." for name, n in Counter(wanted).items() if n > 1]
+    return [name for name in dict.fromkeys(wanted) if name in known]
 
 
 def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:

@@ -134,10 +134,12 @@ def _train(
     tell(0, len(todo), wanted[0].text)
     device = pick_device(planned.config.device)
     for outcome in run_jobs(store, wanted, device=device, workers=workers, scheduler=scheduler):
-        if outcome.failure:
-            failed += [(experiment.text, outcome.failure) for experiment in outcome.job.experiments]
-        for experiment, result in zip(outcome.job.experiments, outcome.outcomes, strict=False):
-            results.save(experiment, outcome.job.corpus, result, context)
+        given = {result.key: result for result in outcome.outcomes}
+        for experiment in outcome.job.experiments:
+            if experiment.key in given:
+                results.save(experiment, outcome.job.corpus, given[experiment.key], context)
+            else:
+                failed.append((experiment.text, outcome.failure))
         ended += len(outcome.job.experiments)
         tell(ended, len(todo), outcome.job.text)
     return tuple(failed)

@@ -29,7 +29,7 @@ class Split:
         fold: int16 [clip], the fold in which a clip is tested; TRAIN_ONLY, DEV (early stopping) or UNUSED otherwise.
         n_folds: number of folds.
         text: one sentence: what it is and what is done about groups.
-        grouped: whether no group stands in two folds.
+        grouped: whether no group is both trained on and tested, and groups are not to be ignored.
         leaked: tested clips whose group is also trained on, int64 [fold]; None where no groups are known.
         notes: what a reader must know.
     """
@@ -85,7 +85,8 @@ def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np
 
         return folds_from(clips, config)
     if config.kind == "predefined":
-        return (*_predefined(clips, config.tested), False)
+        fold, n_folds, text = _predefined(clips, config.tested)
+        return fold, n_folds, text, keeps_groups(clips, config, fold, n_folds)
     if config.kind == "logo":
         return (*_leave_one_out(clips), True)
     rng = generator(config.seed, "split")
@@ -178,6 +179,13 @@ def count_leaks(fold: np.ndarray, n_folds: int, group: np.ndarray) -> np.ndarray
         seen[number[(fold != index) & (fold > UNUSED)]] = True
         leaked[index] = int(seen[number[fold == index]].sum())
     return leaked
+
+
+def keeps_groups(clips: Clips, config: SplitConfig, fold: np.ndarray, n_folds: int) -> bool:
+    """Return whether folds that others made keep known groups together: none is both trained on and tested."""
+    if clips.group is None or config.group == "none":
+        return False
+    return not count_leaks(fold, n_folds, clips.group).any()
 
 
 def inner_split(

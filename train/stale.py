@@ -27,26 +27,41 @@ def stale(systems: Sequence[System], store: Store | None = None, planned: Plan |
         store: compared with the embeddings each run was made from.
         planned: compared with the clips, labels, groups and folds that the pipeline gives today.
     """
-    newest = {run.slot: run.number for system in systems for run in sorted(system.runs, key=lambda run: run.number)}
-    now = {} if planned is None else {e.slot: e.key for e in planned.experiments}
+    slots, keys = _asked(planned)
     contents: dict[tuple[str, str], str | None] = {}
+    newest: dict[str, int] = {}
     reasons: Reasons = {}
     for system in systems:
         why = "" if store is None else _store_reason(system, store, contents)
         for run in system.runs:
-            reason = why or _own_reason(run, newest, now)
-            if reason:
+            if reason := why or _code_reason(run):
                 reasons[run.number] = reason
+            else:
+                newest[run.slot] = max(run.number, newest.get(run.slot, 0))
+    runs = [run for system in systems for run in system.runs if run.number not in reasons]
+    reasons |= {run.number: reason for run in runs if (reason := _own_reason(run, newest, slots, keys))}
     return reasons
 
 
-def _own_reason(run: Run, newest: dict[str, int], now: dict[str, str]) -> str:
-    if run.code != CODE_VERSION:
-        return f"made by version {run.code} of the experiments' code, now {CODE_VERSION}"
+def _asked(planned: Plan | None) -> tuple[set[str], set[str]]:
+    """Return the slots and keys of what is asked for."""
+    experiments = () if planned is None else planned.experiments
+    return {experiment.slot for experiment in experiments}, {experiment.key for experiment in experiments}
+
+
+def _code_reason(run: Run) -> str:
+    return (
+        "" if run.code == CODE_VERSION else f"made by version {run.code} of the experiments' code, now {CODE_VERSION}"
+    )
+
+
+def _own_reason(run: Run, newest: dict[str, int], slots: set[str], keys: set[str]) -> str:
+    if run.key in keys:
+        return ""
+    if run.slot in slots:
+        return "clips, labels, groups or folds are no longer those it was made from"
     if newest[run.slot] != run.number:
         return "the same cell was run again, from something else"
-    if now.get(run.slot, run.key) != run.key:
-        return "clips, labels, groups or folds are no longer those it was made from"
     return ""
 
 
@@ -69,13 +84,13 @@ def _content(store: Store, corpus: str, encoder: str) -> str | None:
 
 
 def not_asked_for(systems: Sequence[System], planned: Plan) -> Reasons:
-    """Return the runs of cells that are not in a plan."""
-    asked = {experiment.slot for experiment in planned.experiments}
+    """Return the runs of cells that are not in a plan, and whose result it does not take either."""
+    slots, keys = _asked(planned)
     return {
         run.number: "the pipeline does not ask for it"
         for system in systems
         for run in system.runs
-        if run.slot not in asked
+        if run.slot not in slots and run.key not in keys
     }
 
 

@@ -146,18 +146,26 @@ def lines(found: Sequence[Line], *, title: str, x_name: str, y_name: str) -> str
     return _svg(axes.width, axes.height, title, "".join(parts))
 
 
-def columns(mean: Sequence[float], low: Sequence[float], high: Sequence[float], *, title: str, x_name: str) -> str:
-    """Return upright columns, one an index from 0, with their spread."""
-    axes = Axes((-0.5, len(mean) - 0.5), (0.0, max(high) * 1.05 or 1.0), SIZE, 180)
-    parts = [axes.frame([t for t in ticks(0, len(mean) - 1, 8) if t == int(t)], ticks(*axes.y, 4), x_name, "weight")]
+def columns(
+    at: Sequence[int],
+    mean: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    *,
+    title: str,
+    x_name: str,
+) -> str:
+    """Return upright columns at ascending whole numbers, with their spread."""
+    axes = Axes((at[0] - 0.5, at[-1] + 0.5), (0.0, max(high) * 1.05 or 1.0), SIZE, 180)
+    parts = [axes.frame([t for t in ticks(at[0], at[-1], 8) if t == int(t)], ticks(*axes.y, 4), x_name, "weight")]
     width = 0.7 * (axes.at(1, 0)[0] - axes.at(0, 0)[0])
-    for index, value in enumerate(mean):
-        (x, y), (_, y0) = axes.at(index, value), axes.at(index, 0)
+    for place, value, least, most in zip(at, mean, low, high, strict=True):
+        (x, y), (_, y0) = axes.at(place, value), axes.at(place, 0)
         parts.append(
             f'<rect class="c0" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{y0 - y:.1f}"/>'
         )
         parts.append(
-            f'<path class="whisker" d="M{x:.1f},{axes.at(index, low[index])[1]:.1f}V{axes.at(index, high[index])[1]:.1f}"/>'
+            f'<path class="whisker" d="M{x:.1f},{axes.at(place, least)[1]:.1f}V{axes.at(place, most)[1]:.1f}"/>'
         )
     return _svg(axes.width, axes.height, title, "".join(parts))
 

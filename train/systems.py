@@ -48,6 +48,7 @@ class System:
 
     Attributes:
         id: short name, the beginning of a hash of all that produced it, seeds apart.
+        options: JSON of all options.
         store: content hash of each encoder's embeddings, as they were.
         clips, split: ids in the tables of these names.
     """
@@ -59,6 +60,7 @@ class System:
     kind: str
     architecture: str
     label: str
+    options: str
     target: str
     split: str
     clips: str
@@ -209,7 +211,19 @@ def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
     return (*cell, row["clips"], row["split"], row["store"], row["code"])
 
 
-_SYSTEM = ("corpus", "input", "kind", "architecture", "label", "target", "split", "clips", "n_used", "n_total")
+_SYSTEM = (
+    "corpus",
+    "input",
+    "kind",
+    "architecture",
+    "label",
+    "options",
+    "target",
+    "split",
+    "clips",
+    "n_used",
+    "n_total",
+)
 
 
 def _system(identity: tuple[Any, ...], found: list[tuple[dict[str, Any], Run]]) -> System:

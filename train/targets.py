@@ -82,14 +82,6 @@ def _concordance(y: np.ndarray, said: np.ndarray, weights: np.ndarray) -> np.nda
     return np.where(apart > 0, 2 * covariance / apart, 0.0)
 
 
-def bootstrap_targets(
-    runs: Sequence[Regressed], y: np.ndarray, unit: np.ndarray, *, draws: int = 1000
-) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric's mean over targets, folds and seeds; see `draw_targets`."""
-    low, high = np.nanquantile(draw_targets(runs, y, unit, draws=draws), (0.025, 0.975), axis=1)
-    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(TARGET_METRICS)}
-
-
 def draw_targets(runs: Sequence[Regressed], y: np.ndarray, unit: np.ndarray, *, draws: int = 1000) -> np.ndarray:
     """Return each metric's mean over targets, folds and seeds in every draw, [metric, draw]; see `intervals.draw`.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError
-from .compare import corrected_t, mcnemar
+from .compare import corrected_t, mcnemar, paired
+from .grid import Chosen, Kind
 from .intervals import Predictions, draw, interval
 from .splits import TRAIN_ONLY
 from .systems import Kept, KeptClips, Run, System
@@ -87,18 +88,21 @@ def test_share(fold: np.ndarray) -> float:
 
 
 def _pairs(a: System, b: System) -> list[tuple[Run, Run]]:
-    """Pair runs of the same seed; a system that seeds cannot change is paired with every seed of the other."""
-    by_seed = [{run.seed: run for run in system.runs} for system in (a, b)]
-    if min(len(runs) for runs in by_seed) == 1:
-        longest = max(len(runs) for runs in by_seed)
-        sides = [list(runs.values()) * (longest if len(runs) == 1 else 1) for runs in by_seed]
-        return list(zip(*sides, strict=True))
-    shared = sorted(by_seed[0].keys() & by_seed[1].keys())
-    if not shared:
+    pairs = paired(a.runs, b.runs, (_seeded(a), _seeded(b)))
+    if not pairs:
         raise ConfigError(
             f"systems {a.id} and {b.id}: no seed in common, so nothing is paired. Train both with one seed."
         )
-    return [(by_seed[0][seed], by_seed[1][seed]) for seed in shared]
+    return pairs
+
+
+def _seeded(system: System) -> bool:
+    """Return whether a seed can change what was learnt; an architecture that is not installed here counts as one."""
+    kind: Kind = "head" if system.kind == "head" else "fusion"
+    try:
+        return Chosen(kind, system.architecture, system.label, system.options).learner.seeded
+    except (ConfigError, ValueError):
+        return True
 
 
 Outputs = tuple[np.ndarray, np.ndarray, np.ndarray]

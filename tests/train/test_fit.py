@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from voxcache.errors import Diverged
 from voxcache.train.architecture import Shape
 from voxcache.train.config import PRESETS, Training
 from voxcache.train.fit import Data, Fitted, Member, fit_stack
@@ -130,6 +132,29 @@ def test_balanced_classes_weigh_as_scikit_learn_weighs_them() -> None:
     for row, member in zip(weights, members, strict=True):
         y = data.y.numpy()[member.train]
         np.testing.assert_allclose(row, compute_class_weight("balanced", classes=np.arange(CLASSES), y=y), rtol=1e-6)
+
+
+def test_classes_that_are_not_trained_on_weigh_nothing() -> None:
+    """A class that is only among the watched clips has weight 0; the others weigh as without it."""
+    from voxcache.train.losses import class_weights
+
+    data = make_data()
+    train = np.flatnonzero(data.y.numpy() != 1)
+    inner = np.flatnonzero(data.y.numpy() == 1)
+    (weights,) = class_weights(data, [Member(0, 0, train, inner, inner)], Training(class_weights="balanced"))
+    counts = np.bincount(data.y.numpy()[train], minlength=CLASSES)
+    np.testing.assert_allclose(weights, [len(train) / (2 * n) if n else 0 for n in counts], rtol=1e-6)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_models_that_diverge_are_named(*, watched: bool) -> None:
+    """Without a finite loss, or without finite outputs where nothing is watched, there is no result; seeds are named."""
+    data, members = make_data(), make_members()
+    if not watched:
+        members = [replace(member, inner=member.inner[:0]) for member in members]
+    with pytest.raises(Diverged, match=r"seed 0, fold 0 and 3 more: diverged: .* Use a lower `lr`") as caught:
+        fit_stack(builder("fcn"), data, members, Training(epochs=2, lr=1e38))
+    assert caught.value.seeds == {0, 1, 7}
 
 
 def test_global_random_state_neither_matters_nor_moves() -> None:

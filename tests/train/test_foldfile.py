@@ -84,3 +84,24 @@ def test_a_preset_gives_way_to_few_speakers_and_says_so(make_store: Make) -> Non
     assert split.text == "4 stratified folds, one for each speaker: 5 need as many"
     with pytest.raises(ConfigError, match="5 folds need as many groups, column 'speaker' has 4"):
         planned(store, folds=5)
+
+
+def test_train_and_test_that_keep_groups_count_as_grouped(make_store: Make, tmp_path: Path) -> None:
+    """A file of roles keeps groups where no tested speaker is trained on; with `group: none` they are ignored."""
+    store, path = make_store(), tmp_path / "folds.csv"
+    lines = [f"clip-{i:03d},{'test' if i // 3 % 10 < 3 else 'train'}" for i in range(60)]
+    path.write_text("\n".join(["clip,fold", *lines]) + "\n")
+    assert planned(store, **{"from": str(path)}).corpora[0].split.grouped
+    assert not planned(store, **{"from": str(path), "group": "none"}).corpora[0].split.grouped
+
+
+def test_lines_without_a_fold_are_named(make_store: Make, tmp_path: Path) -> None:
+    """An empty cell and a short line are no fold, whatever the others hold."""
+    store, path = make_store(), tmp_path / "folds.csv"
+    lines = [f"clip-{i:03d},{('train', 'test')[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["clip,fold", *lines[:-2], "clip-058,", "clip-059"]) + "\n")
+    with pytest.raises(ConfigError) as caught:
+        planned(store, **{"from": str(path)})
+    first, second = caught.value.problems
+    assert "line 60: expected a clip and its fold, got 'clip-058' and ''" in first
+    assert "line 61: expected a clip and its fold, got 'clip-059' and ''" in second

@@ -14,9 +14,12 @@ from sklearn.metrics import recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from voxcache.errors import ConfigError
+from voxcache.errors import ConfigError, Diverged
+from voxcache.store import open_store
+from voxcache.store.pack import Selection, pack
 from voxcache.store.read import Store
 from voxcache.train.config import TrainConfig
+from voxcache.train.learners import learn
 from voxcache.train.plan import plan
 from voxcache.train.results import open_results
 from voxcache.train.run import Summary, run
@@ -166,6 +169,36 @@ def test_the_best_layer_is_found(make_store: Make, tmp_path: Path) -> None:
                 layers = [one["layer"] for one in chosen.values()] if experiment.chosen.late else [chosen["layer"]]
                 assert set(layers) == {1}, (experiment.text, chosen)
     assert "best layer" in summary.plan.experiments[0].input_text
+
+
+def test_the_best_of_some_layers_is_found(make_store: Make, tmp_path: Path) -> None:
+    """Where a store holds layers 0 and 2 of three, every fold chooses between these, for heads and late fusions."""
+    pack(make_store().path, tmp_path / "some.zarr", Selection(layers={"": (0, 2)}))
+    fusion = {"methods": [{"name": "late", "head": "logreg"}]}
+    config: dict[str, Any] = {"heads": ["logreg"], "inputs": {"layer": "best"}, "fusion": fusion}
+    summary = train(open_store(tmp_path / "some.zarr"), tmp_path / "out", **config)
+    assert summary.trained == 3
+    with open_results(tmp_path / "out") as results:
+        chosen = [one for e in summary.plan.experiments[:2] for one in results.chosen(e.key)]
+    assert {one["layer"] for one in chosen} <= {0, 2}
+
+
+def test_a_candidate_that_diverges_is_not_chosen(
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fold within which it diverges takes the other one; all other folds choose as before."""
+
+    def diverging(setting: Any, chosen: Any, xs: Any, tasks: Any) -> Any:
+        if chosen.values.c == 1 and any(task.fold == 0 for task in tasks):
+            raise Diverged("made to diverge", seeds=[0])
+        return learn(setting, chosen, xs, tasks)
+
+    store, config = make_store(encoders=("a",)), {"heads": [{"name": "logreg", "search": {"c": [1, 0.1]}}]}
+    monkeypatch.setattr("voxcache.train.nested.learn", diverging)
+    summary = train(store, tmp_path, **config)
+    with open_results(tmp_path) as results:
+        chosen = [one["c"] for one in results.chosen(summary.plan.experiments[0].key)]
+    assert chosen == [0.1, 1, 1, 1, 1]
 
 
 def test_searches_of_networks_are_recorded_and_shown(make_store: Make, tmp_path: Path) -> None:

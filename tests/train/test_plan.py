@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from voxcache.errors import ConfigError, TrainError
+from voxcache.store import open_store
+from voxcache.store.pack import Selection, pack
 from voxcache.store.read import Store
 from voxcache.train import keys as keys_module
 from voxcache.train.config import PRESETS, TrainConfig
@@ -77,6 +79,8 @@ def test_layers_in_turn_and_weighted(make_store: Make) -> None:
         ({"heads": [{"name": "fcn", "dropuot": 0.1}]}, "option 'dropuot': unknown, did you mean 'dropout'"),
         ({"heads": [{"name": "fcn", "dropout": 1.5}]}, "option 'dropout': Input should be less than 1, got 1.5"),
         ({"heads": ["fcn", "fcn"]}, "head 'fcn': named twice"),
+        ({"heads": ["fcn", {"name": "fcn", "dropout": 0.3}]}, "'fcn \\(dropout=0.3\\)': named twice, also as 'fcn'"),
+        ({"corpora": ["made", "made"]}, "train.corpora: 'made' is named twice"),
         ({"encoders": ["alhpa"]}, "'alhpa' is not in the store, did you mean 'alpha'"),
         ({"corpora": ["mad"]}, "'mad' is not in the store, did you mean 'made'"),
         ({"target": "lable"}, "no column 'lable', did you mean 'label'"),
@@ -84,6 +88,10 @@ def test_layers_in_turn_and_weighted(make_store: Make) -> None:
         ({"fusion": {"methods": ["rino"]}}, "fusion 'rino': unknown, did you mean 'reno'"),
         ({"fusion": {"pairs": [["alpha", "alpha"]]}}, "expected encoders that differ, got alpha \\+ alpha"),
         ({"fusion": {"pairs": [["beta", "beta-random"]]}}, "expected encoders that differ"),
+        (
+            {"fusion": {"pairs": [["alpha", "beta-random"], ["alpha", "beta"]]}},
+            "pairs\\[1\\], corpus 'made': alpha \\+ beta-random is named twice",
+        ),
         ({"fusion": {"pairs": [["alpha"]]}}, "expected two or more encoders, got 1"),
         ({"fusion": {"pairs": [["alpha", "gamma"]]}}, "encoder 'gamma' is not among those in use"),
         ({"inputs": {"layer": 7}}, "expected a layer that every encoder has, got 7; 'alpha' in 'made' has 0 to 2"),
@@ -131,6 +139,23 @@ def test_a_failed_clip_moves_no_other_to_another_fold(make_store: Make, tmp_path
     assert all(folds[clip] == fold for clip, fold in zip(short.split.ids, short.split.fold, strict=True))
 
 
+def test_corpora_without_usable_clips_do_not_stop_the_others(make_store: Make) -> None:
+    """With `corpora: all`, one whose encoders share no clip, or share clips of one class alone, is left out with the reason."""
+    made = make_store.corpus  # type: ignore[attr-defined]
+    apart = {"alpha": tuple(range(30)), "beta-random": tuple(range(30, 60))}
+    store = make_store(
+        made(),
+        made(name="apart", failed=apart),
+        made(name="single", label=lambda i: "ab"[i < 20], failed={"alpha": tuple(range(20))}),
+    )
+    planned_all = planned(store)
+    assert [corpus.name for corpus in planned_all.corpora] == ["made"]
+    assert any("'apart' is left out" in note and "no clip has an embedding" in note for note in planned_all.notes)
+    assert any("'single' is left out" in note and "got only 'a'" in note for note in planned_all.notes)
+    with pytest.raises(TrainError, match="expected at least two classes among the clips"):
+        planned(store, corpora=["single"])
+
+
 def test_no_usable_clip_is_an_error(make_store: Make) -> None:
     """Encoders that share no clip cannot be compared."""
     store = make_store(failed={"alpha": tuple(range(30)), "beta-random": tuple(range(30, 60))})
@@ -159,6 +184,37 @@ def test_a_key_names_everything_that_can_change_a_result(make_store: Make, tmp_p
     assert first.isdisjoint(keys(planned(make_store(path=tmp_path / "label", label=lambda i: "abc"[i % 3]), **base)))
 
 
+def test_inner_folds_of_another_seed_are_another_result(make_store: Make) -> None:
+    """Where folds do not depend on `split.seed` but inner folds do, it changes the keys of searches, and of those alone."""
+    store = make_store(encoders=("alpha",))
+    heads = ["knn", {"name": "knn", "search": {"k": [1, 3]}}]
+    plain, searched = (
+        planned(store, heads=heads, seeds=[0], split={"kind": "logo", "seed": seed}).experiments for seed in (0, 1)
+    )
+    assert plain[0].key == searched[0].key
+    assert plain[1].key != searched[1].key
+    best = [
+        planned(store, heads=["knn"], inputs={"layer": "best"}, split={"kind": "logo", "seed": seed}) for seed in (0, 1)
+    ]
+    assert keys(best[0]).isdisjoint(keys(best[1]))
+
+
+def test_some_layers_alone_are_planned(make_store: Make, tmp_path: Path) -> None:
+    """Of a store that holds some layers, `all`, `weighted` and fusions take these; weighted results have keys of their own."""
+    store = make_store()
+    pack(store.path, tmp_path / "some.zarr", Selection(layers={"": (0, 1)}))
+    some = open_store(tmp_path / "some.zarr")
+    config: dict[str, Any] = {"heads": ["linear"], "fusion": {"methods": ["concat"]}, "seeds": [0]}
+    every = planned(some, **config, inputs={"layer": "all"}).experiments
+    assert [[item.layer for item in e.inputs] for e in every] == [[0], [1], [0], [1], [1, 1]]
+    best = planned(some, **config, inputs={"layer": "best"}).experiments
+    assert [item.layer for item in best[-1].inputs] == [1, 1]
+    with pytest.raises(ConfigError, match="holds layers 0, 1 of 0 to 2, not 2"):
+        planned(some, **config)
+    weighted = {"inputs": {"layer": "weighted"}}
+    assert keys(planned(some, **config, **weighted)).isdisjoint(keys(planned(store, **config, **weighted)))
+
+
 def test_the_code_version_is_in_every_key(make_store: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new version of what computes makes older results stale."""
     store = make_store()
@@ -178,6 +234,12 @@ def test_presets_give_way_to_what_is_stated() -> None:
     """`training:` lays what it states over the preset, and nothing else."""
     config = TrainConfig.model_validate({"preset": "voc2vec", "training": {"batch": 8}})
     assert config.resolved_training == PRESETS["voc2vec"].model_copy(update={"batch": 8})
+
+
+def test_more_than_half_cannot_be_set_aside() -> None:
+    """`inner` above 0.5 is refused with what would be done instead."""
+    with pytest.raises(ValueError, match=r"expected at most 0\.5: one of round"):
+        TrainConfig.model_validate({"training": {"inner": 0.6}})
 
 
 def test_presets_bring_their_papers_folds(make_store: Make) -> None:

@@ -18,6 +18,8 @@ from scipy import stats
 from sklearn import metrics
 
 from voxcache.errors import ConfigError
+from voxcache.store import open_store
+from voxcache.store.pack import Selection, pack
 from voxcache.store.read import Store
 from voxcache.train import svg
 from voxcache.train.config import TrainConfig
@@ -236,6 +238,17 @@ def test_scores_by_layer_and_layer_weights_are_drawn(make_store: Make, tmp_path:
     weights = np.mean([json.loads(text)[0] for (text,) in db.execute("SELECT layer_weights FROM folds")], axis=0)
     most = f"most: layer {int(weights.argmax())} ({100 * weights.max():.1f} %)"
     assert most in (folder / "report.html").read_text()
+
+
+def test_layer_weights_stand_at_their_layers(make_store: Make, tmp_path: Path) -> None:
+    """Of a store that holds layers 0 and 2, the axis ends at 2, and no column stands at 1."""
+    pack(make_store(encoders=("alpha",)).path, tmp_path / "some.zarr", Selection(layers={"": (0, 2)}))
+    folder = train(open_store(tmp_path / "some.zarr"), tmp_path / "out", inputs={"layer": "weighted"})
+    figure = (folder / "report.html").read_text().split("Layer weights of alpha")[1].split("</svg>")[0]
+    assert re.findall(r'text-anchor="middle">(\d+)</text>', figure) == ["0", "1", "2"]
+    left, right = (float(x) for x in re.findall(r'class="c0" x="([\d.]+)"', figure))
+    marks = [float(x) for x in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">\d', figure)]
+    assert right - left == pytest.approx(marks[2] - marks[0], abs=0.2)
 
 
 def test_true_against_predicted_is_drawn_for_every_target(make_store: Make, tmp_path: Path) -> None:

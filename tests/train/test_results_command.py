@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from scipy import stats
 from sklearn import metrics
 
 from voxcache.store.read import Store
-from voxcache.train.config import TrainConfig
+from voxcache.train import stale
+from voxcache.train.config import SplitConfig, TrainConfig
+from voxcache.train.foldfile import write_folds
+from voxcache.train.plan import plan
 from voxcache.train.results import open_results
 from voxcache.train.run import run
 from voxcache.train.seeding import generator
@@ -152,6 +156,15 @@ def _drawn(runs: list[tuple[np.ndarray, ...]], clips: KeptClips) -> np.ndarray:
     return np.array(means)
 
 
+def test_one_seed_of_a_network_is_not_repeated(make_store: Make, tmp_path: Path) -> None:
+    """Where B has one seed of two that A has, these are paired and no other."""
+    store, folder = make_store(encoders=("alpha",), signal=0.7), tmp_path / "out"
+    train(store, folder, heads=["linear"])
+    train(store, folder, heads=["mlp2"], seeds=[1])
+    done = voxcache("results", "compare", "head=linear", "head=mlp2", folder, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["seeds"] == [[1, 1]]
+
+
 def test_systems_on_other_folds_are_not_compared(make_store: Make, tmp_path: Path) -> None:
     """Nothing is paired, and that is said."""
     store = make_store()
@@ -211,6 +224,39 @@ def test_stale_results_are_named_and_pruned(make_store: Make, tmp_path: Path) ->
     db = sqlite3.connect(folder / "results.sqlite")
     counts = [db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("predictions", "clips", "splits")]
     assert counts == [2, 1, 1]
+
+
+def test_results_that_are_asked_for_again_are_kept(make_store: Make, tmp_path: Path) -> None:
+    """Of labels A, B and A again, the pipeline's own are kept though B ran later; B is stale, whatever was run last."""
+    folder = tmp_path / "out"
+    first, second = (
+        make_store(path=tmp_path / "a.zarr"),
+        make_store(path=tmp_path / "b.zarr", label=lambda i: "xyz"[i % 3]),
+    )
+    config = TrainConfig.model_validate({**QUICK, "heads": ["logreg"]})
+    for store in (first, second):
+        run(config, store, folder, quiet=True)
+    assert run(config, first, folder, quiet=True).trained == 0
+    with open_kept(folder) as kept:
+        numbers = {run_.key: run_.number for system in kept.systems for run_ in system.runs}
+        asked = plan(config, first)
+        wrong = {numbers[e.key] for e in plan(config, second).experiments}
+        assert stale.stale(kept.systems, first, asked).keys() == wrong
+        assert stale.not_asked_for(kept.systems, replace(asked, experiments=())).keys() == set(numbers.values())
+
+
+def test_results_that_another_wording_takes_are_kept(make_store: Make, tmp_path: Path) -> None:
+    """Folds that come from a file have another slot; where they are the same folds, their results are in use."""
+    store, folder = make_store(), tmp_path / "out"
+    config = TrainConfig.model_validate({**QUICK, "heads": ["logreg"]})
+    run(config, store, folder, quiet=True)
+    write_folds(tmp_path / "folds.csv", plan(config, store).corpora)
+    other = plan(
+        config.model_copy(update={"split": SplitConfig.model_validate({"from": str(tmp_path / "folds.csv")})}), store
+    )
+    with open_kept(folder) as kept:
+        assert not stale.not_asked_for(kept.systems, other)
+        assert not stale.stale(kept.systems, store, other)
 
 
 def test_files_of_older_schemas_open(folder: Path) -> None:

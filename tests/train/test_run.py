@@ -15,7 +15,7 @@ from sklearn import metrics
 
 from voxcache.errors import StoreError, TrainError
 from voxcache.store.read import Store
-from voxcache.train import execute
+from voxcache.train import execute, fit
 from voxcache.train.config import TrainConfig
 from voxcache.train.plan import plan
 from voxcache.train.report import baseline
@@ -162,6 +162,32 @@ def test_one_failing_experiment_does_not_stop_the_others(
     assert "failed or not run: made: alpha (layer 2, mean) -&gt; knn" in (tmp_path / "out" / "report.html").read_text()
     monkeypatch.undo()
     assert train(make_store(), tmp_path / "out", heads=["linear", "knn"]).reused == 2
+
+
+def test_a_seed_that_diverges_does_not_stop_the_others(
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its experiment fails with what to do, the other seeds of the same job are kept."""
+    real = fit.Member.generator
+
+    def spoilt(self: fit.Member, purpose: str) -> object:
+        return Infinite() if (self.seed, purpose) == (1, "weights") else real(self, purpose)
+
+    monkeypatch.setattr(fit.Member, "generator", spoilt)
+    with pytest.raises(
+        TrainError, match=r"1 of 3 experiments failed.*\n.*network of seed 1, fold 0 .*Use a lower `lr`"
+    ):
+        train(make_store(encoders=("alpha",)), tmp_path / "out", heads=["linear"], seeds=[0, 1, 2])
+    monkeypatch.undo()
+    rest = train(make_store(encoders=("alpha",)), tmp_path / "out", heads=["linear"], seeds=[0, 1, 2])
+    assert (rest.trained, rest.reused) == (1, 2)
+
+
+class Infinite:
+    """Draws infinite weights."""
+
+    def random(self, *, out: np.ndarray, dtype: object) -> None:
+        out[...] = np.inf
 
 
 def test_a_label_that_occurs_once_crashes_nothing(make_store: Make, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics
 
-from voxcache.train.compare import corrected_t, holm, mcnemar
-from voxcache.train.intervals import Predictions, bootstrap
+from voxcache.train.compare import corrected_t, holm, mcnemar, paired
+from voxcache.train.intervals import Predictions, draw, interval
 from voxcache.train.scores import confusion, per_class, scores
 from voxcache.train.seeding import generator
 
@@ -61,7 +63,7 @@ def test_the_bootstrap_repeats_whole_groups() -> None:
     unit, y = np.arange(n) // 5, rng.integers(0, 3, n)
     fold = (unit % n_folds).astype(np.int64)
     runs = [Predictions(np.arange(n), fold, rng.integers(0, 3, n)) for _ in range(2)]
-    ours = bootstrap(runs, y, unit, n_classes=3, draws=80)
+    ours = draw(runs, y, unit, n_classes=3, draws=80)
     weights = generator("bootstrap", 8).multinomial(8, np.full(8, 1 / 8), size=80)
     written = []
     for weight in weights:
@@ -73,7 +75,7 @@ def test_the_bootstrap_repeats_whole_groups() -> None:
                 if len(part):
                     values.append(metrics.accuracy_score(y[part], run.predicted[part]))
         written.append(np.mean(values))
-    np.testing.assert_allclose(ours["accuracy"], np.quantile(written, (0.025, 0.975)))
+    np.testing.assert_allclose(interval(ours["accuracy"]), np.quantile(written, (0.025, 0.975)))
 
 
 def test_clips_of_one_speaker_do_not_count_as_many() -> None:
@@ -81,6 +83,29 @@ def test_clips_of_one_speaker_do_not_count_as_many() -> None:
     y = np.zeros(100, dtype=np.int64)
     unit = np.arange(100) // 10
     run = Predictions(np.arange(100), np.zeros(100, dtype=np.int64), unit % 2)
-    by_group = bootstrap([run], y, unit, n_classes=2)["accuracy"]
-    by_clip = bootstrap([run], y, np.arange(100), n_classes=2)["accuracy"]
+    by_group = interval(draw([run], y, unit, n_classes=2)["accuracy"])
+    by_clip = interval(draw([run], y, np.arange(100), n_classes=2)["accuracy"])
     assert by_group[1] - by_group[0] > 2 * (by_clip[1] - by_clip[0])
+
+
+def test_draws_of_nothing_leave_an_interval() -> None:
+    """NaN among the draws is left out of the quantiles."""
+    values = np.random.default_rng(0).normal(size=100)
+    assert interval(np.append(values, np.nan)) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))))
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A run that knows no more than its seed."""
+
+    seed: int
+
+
+def test_runs_are_paired_by_seed_unless_it_changes_nothing() -> None:
+    """One seed of a network stands beside the same seed alone; a run that seeds cannot change beside every one."""
+    one, many = [Seeded(1)], [Seeded(0), Seeded(1), Seeded(2)]
+    assert paired(one, many, (True, True)) == [(Seeded(1), Seeded(1))]
+    assert paired(one, many, (False, True)) == [(Seeded(1), run) for run in many]
+    assert paired(many, one, (True, False)) == [(run, Seeded(1)) for run in many]
+    assert paired(many, one, (False, False)) == [(Seeded(0), Seeded(1))]
+    assert paired([Seeded(5)], many, (True, True)) == []

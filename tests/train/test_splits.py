@@ -150,6 +150,20 @@ def test_train_dev_test_columns_are_kept() -> None:
     assert (train.tolist(), inner.tolist()) == ([0, 1, 2, 3, 4, 5], [6, 7, 8])
 
 
+@pytest.mark.parametrize(("speaker", "kept"), [([0, 0, 1, 1, 2, 2, 3, 3] * 2, True), ([0, 1, 2, 3] * 4, False)])
+def test_the_corpus_own_split_may_keep_groups(speaker: list[int], *, kept: bool) -> None:
+    """Where no tested speaker is trained on, inner parts keep speakers apart, too; `group: none` lets them mix."""
+    names = ["train"] * 6 + ["test"] * 2
+    clips = made_clips([0, 1] * 8, speaker, names * 2)
+    split = split_of(clips, kind="predefined")
+    assert split.grouped is kept
+    assert not split_of(clips, kind="predefined", group="none").grouped
+    train, inner = splits.inner_split(clips, split, 0, seed=0, share=0.3)
+    assert clips.group is not None
+    if kept:
+        assert not set(clips.group[train]) & set(clips.group[inner])
+
+
 def test_named_folds_are_kept() -> None:
     """A split column of other names is one fold a name."""
     split = split_of(made_clips([0, 1, 0, 1], None, ["b", "a", "b", "a"]), kind="predefined")

@@ -110,7 +110,7 @@ def _layer_weights(
 
 def _weights_figure(table: np.ndarray, text: str, layers: Sequence[int]) -> Figure:
     mean = table.mean(0)
-    figure = svg.columns(mean, table.min(0), table.max(0), title=f"Layer weights of {text}", x_name="layer")
+    figure = svg.columns(layers, mean, table.min(0), table.max(0), title=f"Layer weights of {text}", x_name="layer")
     return Figure(figure, text, f"most: layer {layers[int(mean.argmax())]} ({100 * mean.max():.1f} %)")
 
 
