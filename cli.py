@@ -112,14 +112,22 @@ def extract(
     as_json: AsJson = False,
 ) -> None:
     """Stage 1: put every clip through every encoder once and keep what comes out. Only what is missing is done."""
+    from .extract.progress import Reporter
     from .extract.spread import spread
+    from .extract.summary import print_estimates
 
     config = _load(pipeline, store, device)
     where = spread(gpus=gpus, processes=processes, worker=worker, scheduler=scheduler, device=config.extract.device)
+    if dry_run:
+        report, gone = Reporter(quiet=quiet or as_json), tuple(replace or ())
+        print_estimates(
+            config, report, verify=verify, retry_failed=retry_failed, replace=gone, where=where, as_json=as_json
+        )
+        return
     outcomes = _extract(
         config,
         quiet=quiet or as_json,
-        dry_run=dry_run,
+        dry_run=False,
         verify=verify,
         retry_failed=retry_failed,
         replace=tuple(replace or ()),

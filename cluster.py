@@ -122,7 +122,6 @@ def run_all(
     call: Callable[[T], R],
     items: Iterable[T],
     *,
-    attempts: int = ATTEMPTS,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[T, R | Lost]]:
     """Yield (item, what `call` gave for it on some worker) as they end, in any order.
@@ -132,7 +131,7 @@ def run_all(
         items: taken a few at a time, when there is room.
         stop: asked before every item; once true, no more are handed out and those at work are waited for.
     """
-    executor = client.get_executor(pure=False, retries=attempts - 1)
+    executor = client.get_executor(pure=False, retries=ATTEMPTS - 1)
     source = iter(items)
     waiting: dict[Future[Any], T] = {}
     try:
@@ -144,16 +143,16 @@ def run_all(
                 return
             for future in wait(list(waiting), return_when=FIRST_COMPLETED, timeout=5.0).done:
                 item = waiting.pop(future)
-                yield item, _result(future, attempts)
+                yield item, _result(future)
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _result(future: Future[Any], attempts: int) -> Any:
+def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except Exception as error:
         if type(error).__name__ == "KilledWorker":
             return Lost(f"the workers that did it died: {error}")
-        return Lost(f"{type(error).__name__}: {error} ({attempts} attempts)")
+        return Lost(f"{type(error).__name__}: {error} ({ATTEMPTS} attempts)")

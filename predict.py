@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from .extract.plan import EncoderPlan
     from .train.models import Vectors
 
-SUFFIXES = frozenset(
-    (
-        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".caf", ".aif", ".aiff", ".wma", ".amr"),
-        *(".3gp", ".mp4", ".mov", ".webm", ".mkv"),
-    )
-)
 BLOCK_FILES = 128
 """Files decoded and embedded together."""
 
@@ -91,12 +85,13 @@ class Head:
             yield from self._block([Path(file) for file in files[start : start + BLOCK_FILES]], encoders)
 
     def _block(self, files: Sequence[Path], encoders: Sequence[_Encoder]) -> Iterator[Prediction]:
-        from .extract.audio import load
+        from .extract.audio import foreseen, load
 
         waves: list[np.ndarray | AudioError] = []
         for file in files:
             try:
-                waves.append(load(file, None, None))
+                with foreseen(file):
+                    waves.append(load(file, None, None))
             except AudioError as error:
                 waves.append(error)
         embedded = [encoder.embed(waves) for encoder in encoders]
@@ -210,12 +205,15 @@ def audio_files(named: Sequence[str]) -> list[Path]:
     Raises:
         ConfigError: a name that stands for nothing.
     """
+    from .extract.corpora.files import AUDIO_EXTENSIONS
+
     found: dict[Path, None] = {}
     problems = []
     for name in named:
         path = Path(name).expanduser()
         if path.is_dir():
-            matched = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            audio = (file for file in path.rglob("*") if file.suffix.lower() in AUDIO_EXTENSIONS)
+            matched = sorted(file for file in audio if file.is_file())
         else:
             matched = [path] if path.exists() else sorted(Path(file) for file in glob.glob(name, recursive=True))
         if not matched:

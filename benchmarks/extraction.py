@@ -146,7 +146,7 @@ def measure(name: str, n_clips: int, rounds: int) -> None:
         )
         child.start()
         pipe.recv()
-        budget = loaded.thread.do(lambda: calibrate(encoder, raw, Cutting()))
+        budget = loaded.thread.do(lambda: calibrate(encoder, raw, Cutting())) or 1
         batch_s = max(budget / SAMPLE_RATE_HZ, 1e-4)
         times: dict[str, list[float]] = {}
         for i in range(rounds):

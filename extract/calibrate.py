@@ -16,9 +16,7 @@ import numpy as np
 from ..store.schema import Products
 from .embed import Batches, Cutting
 from .encoders.base import SAMPLE_RATE_HZ, Encoder
-
-ALONE = 1
-"""A budget that no two windows share."""
+from .units import ALONE
 
 CPU_BUDGETS_S = (10.0, 30.0)
 CUDA_BUDGETS_S = (80.0, 320.0, 1280.0)
@@ -34,13 +32,17 @@ FAR = 1.2
 """A batch size whose first pass takes so much longer than the best is not tried again."""
 
 
-def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> int:
+def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> int | None:
     """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it.
+
+    None where fewer than two clips are given, of which nothing can be learned.
 
     Sizes take turns, and of each the fastest pass counts: a machine that is busy for a moment slows all of them alike.
     """
     if not encoder.batched:
         return ALONE
+    if len(waves) < 2:
+        return None
     sample = _affordable(encoder, _sample(waves, *sample_limits(encoder.device)), cutting)
     if len(sample) < 2:
         return ALONE

@@ -43,7 +43,11 @@ class EncoderConfig(_Section):
 
 
 class ExtractConfig(_Section):
-    """How stage 1 runs. Nothing here but `max_s`, `overlap_s` and `statistics` changes what is stored."""
+    """How stage 1 runs.
+
+    `max_s`, `overlap_s`, `statistics` and `frames_dtype` say what is stored; `device`, `batch_s`, `compile` and `unit_clips`
+    change its numbers by rounding at most.
+    """
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     batch_s: float | None = Field(

@@ -1,8 +1,9 @@
-"""Which device encoders run on, and how much audio fits in one batch there."""
+"""Which device encoders run on, and how many cores this process may use."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def choose_device(wanted: str) -> Device:
         keep_freed_memory()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory // 2)
-    if not wanted.startswith("cuda"):
+    if not re.fullmatch(r"cuda(:\d+)?", wanted):
         raise ConfigError(f"$.extract.device: expected auto, cpu, cuda or cuda:N, got {wanted!r}.")
     index = int(wanted.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():

@@ -28,25 +28,17 @@ class Cutting:
     budget_samples: int = 160_000
 
 
-def embed(
-    encoder: Encoder,
-    clips: Sequence[Clip],
-    *,
-    cutting: Cutting,
-    products: Products,
-    on_batch: Callable[[int], None] | None = None,
-) -> UnitData:
+def embed(encoder: Encoder, clips: Sequence[Clip], *, cutting: Cutting, products: Products) -> UnitData:
     """Run clips through an encoder and pool every layer over each clip's own frames.
 
     Args:
         clips: waveforms or failures; a failure becomes a failed row, never an exception.
-        on_batch: called with the samples that each batch carried, padding not counted.
 
     Returns:
         One row a clip, in the order given.
     """
     batches = Batches(encoder, clips, cutting=cutting, products=products)
-    batches.run(on_batch)
+    batches.run()
     return batches.finish()
 
 
@@ -74,6 +66,7 @@ class Batches:
         """Run every batch. One that does not fit in memory halves the budget of all that follow.
 
         A window that does not fit alone fails its clip. On CUDA nothing is waited for until the last batch is launched.
+        `on_batch` is called with the samples that each batch carried, padding not counted.
         """
         pool = self._pool = Pool(self.encoder, self._windows, self._products)
         left = cut_batches(self._windows, self.budget_samples)

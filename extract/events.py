@@ -15,14 +15,12 @@ from ..errors import ConfigError
 
 Kind = Literal[
     "run_started",
-    "loading",
     "batch",
     "unit_done",
     "halved",
     "retry",
     "unit_lost",
     "worker_lost",
-    "stopping",
     "finished",
 ]
 

@@ -13,7 +13,7 @@ from ..store import ColumnData, Corpus, Store
 from ..store.schema import FAILED, OK, Products, node_name
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
-from .corpora import ClipSource, CorpusScan, scan_corpus
+from .corpora import CorpusScan, scan_corpus
 from .encoders.base import SAMPLE_RATE_HZ, Card, Entry, Scalar, weight_bytes
 from .encoders.registry import fingerprint, resolve
 from .known_weights import Identity, recall
@@ -32,11 +32,6 @@ class CorpusPlan:
     def hours(self) -> float:
         """Audio that can be read, in hours."""
         return sum(file.n_samples for file in self.files) / SAMPLE_RATE_HZ / 3600
-
-    @property
-    def sources(self) -> dict[str, ClipSource]:
-        """Where each clip's audio is, by id."""
-        return {source.clip: source for source in self.scan.clips}
 
     def columns(self) -> list[ColumnData]:
         """Return the label columns in the store's form; what a clip lacks is "" or NaN."""
@@ -184,9 +179,17 @@ class Estimate:
     note: str = ""
 
 
-def estimate(plan: EncoderPlan, corpus: CorpusPlan, store: Store | None, settings: ExtractConfig) -> Estimate:
-    """Say what extraction would do, writing nothing."""
-    todo, note = _to_do(plan, corpus, store, settings)
+def estimate(
+    plan: EncoderPlan,
+    corpus: CorpusPlan,
+    store: Store | None,
+    settings: ExtractConfig,
+    *,
+    retry_failed: bool = False,
+    replace: bool = False,
+) -> Estimate:
+    """Say what extraction would do, writing nothing; `retry_failed` and `replace` as in `run.extract`."""
+    todo, note = _to_do(plan, corpus, None if replace else store, settings, (OK,) if retry_failed else (OK, FAILED))
     hours = sum(corpus.files[i].n_samples for i in todo) / SAMPLE_RATE_HZ / 3600
     n_bytes = expected_bytes(plan, [file.n_samples for file in corpus.files], settings)
     return Estimate(corpus.scan.name, plan.name, len(todo), hours, n_bytes, note)
@@ -203,7 +206,7 @@ def expected_bytes(plan: EncoderPlan, n_samples: Sequence[int], settings: Extrac
 
 
 def _to_do(
-    plan: EncoderPlan, corpus: CorpusPlan, store: Store | None, settings: ExtractConfig
+    plan: EncoderPlan, corpus: CorpusPlan, store: Store | None, settings: ExtractConfig, finished: Sequence[int]
 ) -> tuple[list[int], str]:
     everything = list(range(len(corpus.files)))
     name = corpus.scan.name
@@ -222,7 +225,7 @@ def _to_do(
     todo = [
         i
         for i in everything
-        if (row := known.get((clips[i].clip, files[i].sha256))) is None or status[row] not in (OK, FAILED)
+        if (row := known.get((clips[i].clip, files[i].sha256))) is None or status[row] not in finished
     ]
     return todo, ""
 

@@ -20,7 +20,7 @@ Counter = Callable[[int, int], None]
 
 @dataclass
 class Speed:
-    """Audio carried by one encoder and the seconds it took, writing included."""
+    """Audio carried by one encoder and the seconds that its batches took, without decoding and writing."""
 
     audio_s: float = 0.0
     busy_s: float = 0.0

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..pipeline import Pipeline
 from ..store import open_store
-from .audio import load
 from .jobs import Loaded
 from .plan import CorpusPlan, EncoderPlan, plan_corpora, plan_encoders
 from .progress import Reporter
+from .session import read_clip
+from .units import ClipFile
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 5e-3}
 """Largest relative error that another batch, machine or kernel may cause at each precision."""
@@ -20,7 +21,12 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 5e-3}
 
 @dataclass(frozen=True)
 class Recheck:
-    """How far a sample of one encoder's embeddings is from what comes out now, as |new - stored| / |stored|."""
+    """How far a sample of one encoder's embeddings is from what comes out now, as |new - stored| / |stored|.
+
+    Attributes:
+        worst: infinite where a clip fails now.
+        n_changed: clips whose audio changed since, left out.
+    """
 
     corpus: str
     encoder: str
@@ -28,6 +34,7 @@ class Recheck:
     worst: float
     worst_clip: str
     tolerance: float
+    n_changed: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -37,7 +44,8 @@ class Recheck:
     def __str__(self) -> str:
         verdict = "agrees" if self.agrees else f"DIFFERS (tolerance {self.tolerance:g})"
         found = f"{self.n_clips} clips embedded again, worst {self.worst:.1e} ({self.worst_clip})"
-        return f"{self.corpus} x {self.encoder}: {found}: {verdict}"
+        left_out = f", {self.n_changed} left out, whose audio changed since" if self.n_changed else ""
+        return f"{self.corpus} x {self.encoder}: {found}{left_out}: {verdict}"
 
 
 def re_embed(pipeline: Pipeline, n_clips: int, report: Reporter, *, seed: int = 0) -> Iterator[Recheck]:
@@ -56,19 +64,26 @@ def _recheck(
 
     held = open_store(pipeline.store).corpus(corpus.scan.name)
     stored = held.encoder(plan.name)
-    sources = corpus.sources
-    rows = [row for row in np.flatnonzero(stored.ledger().ok) if held.clip[row] in sources]
-    rows = sorted(rng.permutation(rows)[:n_clips])
+    now = {source.clip: (source, file) for source, file in zip(corpus.scan.clips, corpus.files, strict=True)}
+    listed = [int(row) for row in np.flatnonzero(stored.ledger().ok) if held.clip[row] in now]
+    same = [row for row in listed if now[str(held.clip[row])][1].sha256 == held.sha256[row]]
+    rows = np.sort(rng.permutation(same)[:n_clips]).astype(np.int64)
     cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s, 1)
     products = plan.products(pipeline.extract)
     worst, worst_clip = 0.0, "none"
-    values = stored.pooled_all()
-    for row in rows:
-        source = sources[str(held.clip[row])]
-        wave = load(source.path, source.start_s, source.end_s)
-        new = loaded.embed(plan, [wave], cutting=cutting, products=products).pooled[0]
-        new = new[list(stored.layers)]
-        error = float((np.linalg.norm(new - values[row], axis=-1) / np.linalg.norm(values[row], axis=-1)).max())
+    for row, values in zip(rows, stored.pooled_all(rows), strict=True):
+        source, file = now[str(held.clip[row])]
+        clip = ClipFile(int(row), str(source.path), source.start_s, source.end_s, file.n_samples, file.error)
+        new = loaded.embed(plan, [read_clip(clip)], cutting=cutting, products=products).pooled[0]
+        error = _apart(new[list(stored.layers)], values)
         if error > worst:
             worst, worst_clip = error, str(held.clip[row])
-    return Recheck(held.name, plan.name, len(rows), worst, worst_clip, TOLERANCE[plan.config.dtype])
+    tolerance = TOLERANCE[plan.config.dtype]
+    return Recheck(held.name, plan.name, len(rows), worst, worst_clip, tolerance, len(listed) - len(same))
+
+
+def _apart(new: np.ndarray, stored: np.ndarray) -> float:
+    """Return the largest relative error of the layers of a clip, both [layer, feature]; infinite where one is not finite."""
+    off, size = (np.linalg.norm(values, axis=-1) for values in (new - stored, stored))
+    worst = float(np.where(off == 0, 0.0, off / np.maximum(size, np.finfo(np.float32).tiny)).max())
+    return worst if np.isfinite(worst) else np.inf

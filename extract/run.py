@@ -27,7 +27,7 @@ from .profile import keep_profile
 from .progress import Reporter, Speed, Work
 from .session import Session, Settled, UnitReport
 from .tasks import settle_tasks, unit_tasks, units_of
-from .units import SettleTask, Task
+from .units import ALONE, SettleTask, Task
 from .watch import Spent, Watch
 
 MANY_LOST = 3
@@ -126,7 +126,7 @@ def extract(
         RunError: some units could not be done though each was tried several times; all others are.
     """
     encoders = plan_encoders(pipeline)
-    _check_options(encoders, replace, where)
+    check_options(encoders, replace, where)
     corpora = plan_corpora(pipeline, report, verify=verify, share=where.worker or (1, 1))
     require_readable(corpora)
     stop = stop or threading.Event()
@@ -154,7 +154,8 @@ def extract(
     return outcomes
 
 
-def _check_options(encoders: Sequence[EncoderPlan], replace: Sequence[str], where: Where) -> None:
+def check_options(encoders: Sequence[EncoderPlan], replace: Sequence[str], where: Where) -> None:
+    """Raise `ConfigError` for encoders to replace that are not asked for, or that siblings may be writing."""
     names = [plan.name for plan in encoders]
     if unknown := sorted(set(replace) - set(names)):
         raise ConfigError(f"--replace {unknown[0]}: not among the encoders asked for ({', '.join(names)}).")
@@ -271,9 +272,8 @@ class _Run:
                 raise RunError(f"{task.text}: {found.why}")
             assert isinstance(found, Settled)
             job = by_name[task.corpus, task.encoder]
-            if found.budget_samples is not None:
-                settled = job.writer.settle("batch_samples", {found.kind: found.budget_samples})
-                self.watch.budgets[task.corpus, task.encoder] = int(settled[found.kind])
+            if task.calibrate:
+                self.watch.budgets[task.corpus, task.encoder] = _settled(job, found)
                 self.watch.kinds[task.corpus, task.encoder] = found.kind
             if found.precision is not None:
                 self.report.say(f"{task.corpus} x {task.encoder}: {found.words}")
@@ -300,9 +300,8 @@ class _Run:
         for job in jobs:
             place = (job.corpus.name, job.plan.name)
             if (lower := found.halved.get(job.plan.name)) and lower < self.watch.budgets.get(place, 0):
-                self.watch.budgets[place] = lower
-                kinds = dict(job.writer.reader().attrs.get("batch_samples", {}))
-                job.writer.annotate({"batch_samples": {**kinds, self.watch.kinds[place]: lower}})
+                kind = self.watch.kinds[place]
+                lower = self.watch.budgets[place] = int(job.writer.lower("batch_samples", {kind: lower})[kind])
                 self.report.say(
                     f"{job.plan.name}: a batch did not fit in memory; from now on {lower / SAMPLE_RATE_HZ:.0f} s a batch",
                     "yellow",
@@ -336,6 +335,13 @@ class _Here:
 
     def abandon(self) -> None:
         return
+
+
+def _settled(job: Job, found: Settled) -> int:
+    """Return the batch budget that all go on with; one that could not be measured holds for this run only."""
+    if found.budget_samples is not None:
+        return int(job.writer.settle("batch_samples", {found.kind: found.budget_samples})[found.kind])
+    return int(job.writer.reader().attrs.get("batch_samples", {}).get(found.kind, ALONE))
 
 
 def _work(jobs: Sequence[Job], worker: tuple[int, int] | None) -> Work:

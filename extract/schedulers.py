@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..cluster import Lost as ClusterLost
@@ -91,14 +92,15 @@ THREADS = 2
 
 @dataclass
 class _Mine:
-    """The session of this worker process, and the run that it is of."""
+    """A run's session in this worker process, what happened in it, and the tasks it has in hand."""
 
-    run: str
     session: Session
-    events: list[Event] = field(default_factory=list)
+    events: deque[Event]
+    n_busy: int = 0
 
 
-_mine: _Mine | None = None
+_held: dict[str, _Mine] = {}
+"""By run: several may share a cluster."""
 _opening = threading.Lock()
 
 
@@ -108,32 +110,42 @@ def _memory_bytes(device: str) -> int:
 
 def carry_out(order: Order) -> Answer:
     """Do one task in a Dask worker. Raises what may be tried again, elsewhere."""
-    mine = _session(order)
-    try:
-        result: Any = mine.session.do(order.task)
-    except Exception as error:
-        failure = failure_of(error, order.pipeline.store)
-        if not failure.fatal:
-            raise RuntimeError(failure.why) from None  # Dask pickles it; the text is all that crosses safely
-        return Answer(None, _taken(mine), failure)
-    return Answer(result, _taken(mine))
+    with _session(order) as mine:
+        try:
+            result: Any = mine.session.do(order.task)
+        except Exception as error:
+            failure = failure_of(error, order.pipeline.store)
+            if not failure.fatal:
+                raise RuntimeError(failure.why) from None  # Dask pickles it; the text is all that crosses safely
+            return Answer(None, _taken(mine), failure)
+        return Answer(result, _taken(mine))
 
 
-def _session(order: Order) -> _Mine:
-    global _mine
+@contextlib.contextmanager
+def _session(order: Order) -> Iterator[_Mine]:
+    """Yield the session of a run; where it begins, those of other runs that have nothing in hand end."""
     with _opening:
-        if _mine is None or _mine.run != order.run:
-            if _mine is not None:
-                _mine.session.close()
-            events: list[Event] = []
-            _mine = _Mine(order.run, Session(order.pipeline, device=order.device, tell=events.append), events)
-        return _mine
+        if order.run not in _held:
+            for run in [run for run, mine in _held.items() if not mine.n_busy]:
+                _held.pop(run).session.close()
+            events: deque[Event] = deque()
+            session = Session(order.pipeline, device=order.device, tell=events.append)
+            _held[order.run] = _Mine(session, events)
+        mine = _held[order.run]
+        mine.n_busy += 1
+    try:
+        yield mine
+    finally:
+        with _opening:
+            mine.n_busy -= 1
 
 
 def _taken(mine: _Mine) -> tuple[Event, ...]:
     """Take the events that happened since the last answer, batches added up by encoder."""
-    with _opening:
-        events, mine.events[:] = list(mine.events), []
+    events: list[Event] = []
+    with contextlib.suppress(IndexError):
+        while True:
+            events.append(mine.events.popleft())
     sums: dict[str, dict[str, float]] = {}
     for event in events:
         if event.kind == "batch":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from ..pipeline import Pipeline
 from ..store import EncoderWriter, Products, Store
 from ..store.read import open_root
 from ..store.write import check_key
-from .audio import load
+from .audio import CHECK_THEN_RETRY, foreseen, load
 from .encoders.base import SAMPLE_RATE_HZ, Encoder
 from .events import Event, Tell, ignore
 from .jobs import Loaded
@@ -31,16 +32,13 @@ from .known_weights import identity_of
 from .plan import EncoderPlan, plan_encoders
 from .progress import Reporter
 from .threads import decoding_threads
-from .units import ClipFile, Part, SettleTask, Task, UnitTask
+from .units import ClipFile, Part, SettleTask, Task, UnitTask, spread
 
 if TYPE_CHECKING:
     from .embed import Batches
 
 T = TypeVar("T")
 Clip = np.ndarray | AudioError
-
-MOST_REASON = 200
-"""Characters of an unexpected error that are kept beside a clip."""
 
 LANES = 3
 """Units in hand at once: one that is decoded, one that is computed, one that is written."""
@@ -77,7 +75,10 @@ class UnitReport:
 
 @dataclass(frozen=True)
 class Settled:
-    """What was measured before the first unit: a batch budget for this kind of device, the cost of low precision."""
+    """What was measured before the first unit: a batch budget for this kind of device, the cost of low precision.
+
+    `budget_samples` is None where it was not to be measured, or could not be: too few clips could be decoded.
+    """
 
     kind: str
     budget_samples: int | None = None
@@ -120,6 +121,7 @@ class Session:
         self._decoders = decoding_threads(self.settings.workers or self.loaded.decode_workers, self.loaded.thread)
         self._budgets: dict[str, int] = {}
         self._proven: set[str] = set()
+        self._compiled: weakref.WeakSet[Encoder] = weakref.WeakSet()
         self._closed = threading.Event()
 
     def do(self, task: Task) -> UnitReport | Settled:
@@ -154,8 +156,8 @@ class Session:
                 if len(rows):
                     final = bool(rows[-1] == part.rows[-1])
                     parts.append(self._part(task, part, rows, [clips[int(row)] for row in rows], final=final))
-        budgets = {part.encoder: part.budget_samples for part in task.parts}
-        halved = {name: n for name, n in self._budgets.items() if n < budgets.get(name, 0)}
+        budgets = {part.encoder: self._budget(part) for part in task.parts}
+        halved = {part.encoder: n for part in task.parts if (n := budgets[part.encoder]) < part.budget_samples}
         return UnitReport(task.corpus, task.unit, decode_s, _summed(parts), self.loaded.device.name, halved)
 
     def _part(self, task: UnitTask, part: Part, rows: np.ndarray, clips: list[Clip], *, final: bool) -> PartReport:
@@ -163,7 +165,7 @@ class Session:
 
         self._go_on()
         writer = self._writer(task.corpus, part.encoder)
-        budget = min(part.budget_samples, self._budgets.get(part.encoder, part.budget_samples))
+        budget = self._budget(part)
         cutting = Cutting(self.settings.max_s, self.settings.overlap_s, budget)
         encoder = self._encoder(part.encoder, writer)
         batches = Batches(encoder, clips, cutting=cutting, products=writer.products)
@@ -171,7 +173,8 @@ class Session:
         compute_s, audio_s = self._on_device(lambda: self._compute(part.encoder, batches))
         began = time.monotonic()
         if encoder.batched and batches.budget_samples < budget:
-            self._budgets[part.encoder] = batches.budget_samples
+            with self._opening:
+                self._budgets[part.encoder] = min(batches.budget_samples, self._budgets.get(part.encoder, budget))
             self.tell(Event("halved", {"encoder": part.encoder, "batch_s": batches.budget_samples / SAMPLE_RATE_HZ}))
         self._require_some_fit(encoder, batches)
         data = batches.finish()
@@ -180,12 +183,17 @@ class Session:
         wait_s, write_s = began - queued - compute_s, time.monotonic() - began
         return PartReport(part.encoder, len(rows), n_failed, audio_s, wait_s, compute_s, write_s)
 
+    def _budget(self, part: Part) -> int:
+        return min(part.budget_samples, self._budgets.get(part.encoder, part.budget_samples))
+
     def _require_some_fit(self, encoder: Encoder, batches: Batches) -> None:
         """Raise where not one clip fits in the device's memory, nor a second of silence: then it is not the clips' fault."""
         from .embed import Batches, Cutting
 
         name = encoder.card.name
-        if batches.any_fits or name in self._proven or not batches.n_windows:
+        if name in self._proven or not batches.n_windows:  # a unit without a readable clip proves nothing
+            return
+        if batches.any_fits:
             self._proven.add(name)
             return
         second = np.zeros(SAMPLE_RATE_HZ, dtype=np.float32)
@@ -227,8 +235,6 @@ class Session:
         budget, precision, words = known, None, ""
         cutting = Cutting(self.settings.max_s, self.settings.overlap_s)
         if (task.calibrate and known is None) or task.compare:
-            from .units import spread
-
             files = spread(task.clips, most_s=most_s, most_clips=most_clips)
             waves = [clip for clip in self._decode(files) if isinstance(clip, np.ndarray)]
             encoder = self._encoder(task.encoder, self._writer(task.corpus, task.encoder))
@@ -257,16 +263,20 @@ class Session:
         return self.loaded.thread.do(started)
 
     def _encoder(self, name: str, writer: EncoderWriter) -> Encoder:
-        return self.loaded.held(name) or self._on_device(lambda: self._load(name, writer))
+        held = self.loaded.held(name)
+        if held is not None and (not self.settings.compile or held in self._compiled):
+            return held
+        return self._on_device(lambda: self._load(name, writer))
 
     def _load(self, name: str, writer: EncoderWriter) -> Encoder:
         self._go_on()
         plan = self._plans[name]
         encoder = self.loaded.get(plan)
-        if self.settings.compile:
+        if self.settings.compile and encoder not in self._compiled:
             from .compiling import compile_blocks
 
             self.loaded.report.say(f"{name}: {compile_blocks(encoder)} blocks are compiled when first used")
+            self._compiled.add(encoder)
         if not self._given:
             check_key(writer.encoder.corpus, name, plan.key(identity_of(encoder), self.settings))
         return encoder
@@ -301,16 +311,10 @@ def read_clip(file: ClipFile) -> Clip:
         return AudioError(file.error)
     path = Path(file.path)
     try:
-        wave = load(path, file.start_s, file.end_s)
+        with foreseen(path, CHECK_THEN_RETRY):
+            wave = load(path, file.start_s, file.end_s)
     except AudioError as failure:
         return failure
-    except (OSError, MemoryError):
-        raise
-    except Exception as failure:  # a decoder's own bug must not cost the clips beside this one
-        what = " ".join(f"{type(failure).__name__}: {failure}".replace(str(path), path.name).split())
-        return AudioError(
-            f"{path.name}: cannot be decoded ({what[:MOST_REASON]}). Check the file, then add --retry-failed."
-        )
     if len(wave) != file.n_samples:
         return AudioError(f"{path.name}: expected {file.n_samples} samples at 16 kHz, got {len(wave)}. Check the file.")
     return wave

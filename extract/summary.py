@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ..errors import ConfigError
 from ..pipeline import Pipeline
-from ..store import Store, open_store
+from ..store import open_store
 from ..store.location import is_there
 from ..words import duration, size
-from .audio import load
 from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Loaded
-from .plan import CorpusPlan, EncoderPlan, estimate, plan_corpora, plan_encoders
+from .plan import CorpusPlan, EncoderPlan, Estimate, estimate, plan_corpora, plan_encoders, require_readable
 from .progress import Reporter, wide_console
-from .run import Outcome
+from .run import HERE, Outcome, Where, check_options
+from .session import read_clip
+from .units import ALONE, ClipFile
 
 TOLD_FROM_S = 10.0
 """Shorter work is not worth a line on where its time went."""
 SAMPLE_CLIPS = 4
+MOST_TRIED = 16
+"""Clips decoded to find so many that can be."""
 SAMPLE_S = 0.5
 """Each encoder is timed for at least this long."""
 
@@ -62,12 +68,70 @@ def _where_time_went(o: Outcome) -> str:
     return f"{o.corpus} x {o.encoder}: {told} (of different units at once)"
 
 
-def print_estimates(pipeline: Pipeline, report: Reporter) -> None:
-    """Print what extraction would do: clips, hours, bytes, and compute time from a timed sample. Writes nothing."""
+@dataclass(frozen=True)
+class Timed:
+    """What one encoder would do for one corpus, and its speed on a sample; 0 where not one clip could be decoded."""
+
+    estimate: Estimate
+    x_real_time: float
+
+    @property
+    def compute_s(self) -> float:
+        """Seconds of compute, 0 where no speed is known."""
+        return self.estimate.hours_to_do * 3600 / self.x_real_time if self.x_real_time else 0.0
+
+    def facts(self) -> dict[str, object]:
+        """Return it as JSON-able data; what is not known is None."""
+        speed = {"x_real_time": self.x_real_time, "compute_s": self.compute_s}
+        return {**vars(self.estimate), **(speed if self.x_real_time else dict.fromkeys(speed))}
+
+
+def print_estimates(
+    pipeline: Pipeline,
+    report: Reporter,
+    *,
+    verify: bool = False,
+    retry_failed: bool = False,
+    replace: Sequence[str] = (),
+    where: Where = HERE,
+    as_json: bool = False,
+) -> None:
+    """Print what extraction would do: clips, hours, bytes, and compute time from a timed sample. Writes nothing.
+
+    Args:
+        verify, retry_failed, replace, where: see `run.extract`.
+        as_json: as a list with an object per corpus and encoder.
+
+    Raises:
+        ConfigError: one worker's share is asked for.
+        VoxcacheError: not one clip can be read.
+    """
+    if where.worker is not None:
+        raise ConfigError("--dry-run: not together with --worker: estimates are of the whole. Leave one of them out.")
     encoders = plan_encoders(pipeline)
-    corpora = plan_corpora(pipeline, report)
+    check_options(encoders, replace, where)
+    corpora = plan_corpora(pipeline, report, verify=verify)
+    require_readable(corpora)
     store = open_store(pipeline.store) if is_there(pipeline.store) else None
+    loaded = Loaded(pipeline.extract.device, Reporter(quiet=report.quiet))
+    speeds = loaded.thread.do(lambda: _speeds(encoders, _sample(corpora), loaded, pipeline))
+    found = [
+        Timed(
+            estimate(plan, corpus, store, pipeline.extract, retry_failed=retry_failed, replace=plan.name in replace),
+            speeds[plan.name],
+        )
+        for corpus in corpora
+        for plan in encoders
+    ]
+    if as_json:
+        print(json.dumps([timed.facts() for timed in found], indent=2))
+        return
     console = wide_console()
+    _print_corpora(corpora, console)
+    _print_table(found, loaded, console)
+
+
+def _print_corpora(corpora: Sequence[CorpusPlan], console: Console) -> None:
     for corpus in corpora:
         bad = [file.error for file in corpus.files if file.error]
         console.print(
@@ -75,32 +139,20 @@ def print_estimates(pipeline: Pipeline, report: Reporter) -> None:
         )
         for reason in sorted(set(bad))[:5]:
             console.print(f"  {reason}", style="yellow", markup=False)
-    _print_table(pipeline, encoders, corpora, store, console)
 
 
-def _print_table(
-    pipeline: Pipeline,
-    encoders: Sequence[EncoderPlan],
-    corpora: Sequence[CorpusPlan],
-    store: Store | None,
-    console: Console,
-) -> None:
-    loaded = Loaded(pipeline.extract.device, Reporter())
-    speeds = loaded.thread.do(lambda: _speeds(encoders, _sample(corpora), loaded, pipeline))
+def _print_table(found: Sequence[Timed], loaded: Loaded, console: Console) -> None:
     table = Table("corpus", "encoder", "clips to do", "audio", "bytes in all", "x real time", "compute", "", box=None)
-    total_bytes, total_s = 0, 0.0
-    for corpus in corpora:
-        for plan in encoders:
-            todo = estimate(plan, corpus, store, pipeline.extract)
-            seconds = todo.hours_to_do * 3600 / speeds[plan.name]
-            total_bytes, total_s = total_bytes + todo.n_bytes, total_s + seconds
-            amounts = (str(todo.clips_to_do), duration(todo.hours_to_do * 3600), size(todo.n_bytes))
-            table.add_row(
-                corpus.scan.name, plan.name, *amounts, f"{speeds[plan.name]:.0f}", duration(seconds), todo.note
-            )
+    for timed in found:
+        todo = timed.estimate
+        amounts = (str(todo.clips_to_do), duration(todo.hours_to_do * 3600), size(todo.n_bytes))
+        times = (f"{timed.x_real_time:.0f}", duration(timed.compute_s)) if timed.x_real_time else ("-", "-")
+        table.add_row(todo.corpus, todo.encoder, *amounts, *times, todo.note)
     console.print(table)
+    total_bytes, total_s = sum(timed.estimate.n_bytes for timed in found), sum(timed.compute_s for timed in found)
+    known = f"{duration(total_s)} of compute" if all(timed.x_real_time for timed in found) else "unknown compute"
     where = loaded.device.describe()
-    console.print(f"in all {size(total_bytes)} and {duration(total_s)} of compute on {where}; nothing was written")
+    console.print(f"in all {size(total_bytes)} and {known} on {where}; nothing was written")
 
 
 def _speeds(
@@ -110,14 +162,16 @@ def _speeds(
 
 
 def _speed(plan: EncoderPlan, waves: Sequence[np.ndarray], loaded: Loaded, pipeline: Pipeline) -> float:
-    """Return seconds of audio a second, measured on a few clips, decoding left out."""
+    """Return seconds of audio a second, measured on a few clips, decoding left out; 0 where there are none."""
     from .calibrate import calibrate
     from .embed import Cutting, embed
 
+    if not waves:
+        return 0.0
     encoder = loaded.get(plan)
     cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s)
     asked = pipeline.extract.batch_s
-    budget = int(asked * SAMPLE_RATE_HZ) if asked else calibrate(encoder, waves, cutting)
+    budget = int(asked * SAMPLE_RATE_HZ) if asked else calibrate(encoder, waves, cutting) or ALONE
     cutting = replace(cutting, budget_samples=budget)
     products = plan.products(pipeline.extract)
     embed(encoder, waves[:1], cutting=cutting, products=products)
@@ -129,6 +183,7 @@ def _speed(plan: EncoderPlan, waves: Sequence[np.ndarray], loaded: Loaded, pipel
 
 
 def _sample(corpora: Sequence[CorpusPlan]) -> list[np.ndarray]:
+    """Return a few clips of middling length; those that cannot be decoded give way to others, a few times."""
     readable = [
         (file.n_samples, clip)
         for corpus in corpora
@@ -136,8 +191,10 @@ def _sample(corpora: Sequence[CorpusPlan]) -> list[np.ndarray]:
         if file.error is None
     ]
     readable.sort(key=lambda pair: pair[0])
-    middle = readable[len(readable) // 4 : max(len(readable) // 4 + 1, 3 * len(readable) // 4)]
-    return [
-        load(clip.path, clip.start_s, clip.end_s)
-        for _, clip in middle[:: max(1, len(middle) // SAMPLE_CLIPS)][:SAMPLE_CLIPS]
-    ]
+    n = len(readable)
+    first, last = n // 4, max(n // 4 + 1, 3 * n // 4)
+    picked = range(first, last, max(1, (last - first) // SAMPLE_CLIPS))[:SAMPLE_CLIPS]
+    others = sorted(set(range(n)) - set(picked), key=lambda i: abs(i - n // 2))
+    sources = [readable[i] for i in (*picked, *others)][:MOST_TRIED]
+    clips = (read_clip(ClipFile(0, str(clip.path), clip.start_s, clip.end_s, length)) for length, clip in sources)
+    return list(islice((clip for clip in clips if isinstance(clip, np.ndarray)), SAMPLE_CLIPS))

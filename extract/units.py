@@ -11,6 +11,9 @@ import numpy as np
 from .encoders.base import SAMPLE_RATE_HZ
 from .windows import cut_blocks
 
+ALONE = 1
+"""A batch budget, in samples, that no two windows share."""
+
 BLOCK_S = 3600.0
 """Audio held decoded at once by a lane, in seconds: 230 MB."""
 

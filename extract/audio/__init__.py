@@ -9,15 +9,18 @@ from __future__ import annotations
 from .clip import load, probe
 from .identity import cache_dir, clip_hash, content_hash
 from .index import FileIndex, Scanned
+from .problems import CHECK_THEN_RETRY, foreseen
 from .resample import RESAMPLER, n_resampled
 
 __all__ = [
+    "CHECK_THEN_RETRY",
     "RESAMPLER",
     "FileIndex",
     "Scanned",
     "cache_dir",
     "clip_hash",
     "content_hash",
+    "foreseen",
     "load",
     "n_resampled",
     "probe",

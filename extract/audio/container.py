@@ -68,10 +68,16 @@ def _find(file: BinaryIO, layout: _Layout, size: int) -> DataChunk | None:
     position, long_size = layout.first, None
     while position + head_bytes <= size:
         file.seek(position)
-        name, declared = struct.unpack(layout.head, file.read(head_bytes))
+        head = file.read(head_bytes)
+        if len(head) < head_bytes:  # the file became shorter meanwhile
+            return None
+        name, declared = struct.unpack(layout.head, head)
         position += head_bytes
         if name == b"ds64":  # EBU Tech 3306: RIFF size, then data size, 64 bits each
-            long_size = struct.unpack("<Q", file.read(16)[8:])[0]
+            sizes = file.read(16)
+            if len(sizes) < 16:
+                return None
+            long_size = struct.unpack("<Q", sizes[8:])[0]
         if name == layout.data:
             return DataChunk(long_size if long_size and declared in STREAMED else declared, size - position)
         position += declared + (declared % 2 if layout.even else 0)

@@ -23,10 +23,11 @@ from ...errors import AudioError
 from .clip import n_clip_samples
 from .decode import Source, inspect
 from .identity import cache_dir, clip_hash, content_hash
+from .problems import CHECK_THEN_RETRY, Unforeseen, foreseen, reading
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-"""Called as progress(files read, files to read) from the scanning thread."""
+"""Called as progress(files done, files to do) from the scanning thread."""
 
 BATCH = 500
 """Rows per transaction and per look-up; SQLite's default limit is 999 variables."""
@@ -68,7 +69,7 @@ class Scanned:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One row: a file as it was when it was read. `error` "" means none."""
+    """One row: a file as it was when it was read. `error` "" means none; `decoders` "" that it is to be read again."""
 
     path: str
     size: int
@@ -125,16 +126,22 @@ class FileIndex:
         first = (share[0] - 1) * len(missing) // share[1]
         missing = missing[first:] + missing[:first]
         step = BATCH if share[1] == 1 else min(BATCH, 1 + len(missing) // (4 * share[1]))
+        done = 0
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(missing), step):
                 batch = missing[start : start + step]
                 if share[1] > 1 and not verify:
                     take(self._unchanged(batch))
+                left = [path for path in batch if path in clips]
+                done += len(batch) - len(left)
+                if progress and len(left) < len(batch):
+                    progress(done, len(missing))
                 read = []
-                for entry in pool.map(_examine, [path for path in batch if path in clips]):
+                for entry in pool.map(_examine, left):
                     read.append(entry)
                     if progress:
-                        progress(start + len(read), len(missing))
+                        progress(done + len(read), len(missing))
+                done += len(read)
                 self._keep(read)
                 take(read)
         return [found[i] for i in range(len(sources))]
@@ -149,7 +156,7 @@ class FileIndex:
             )
 
     def _keep(self, entries: Sequence[_Entry]) -> None:
-        rows = [astuple(entry) for entry in entries if entry.sha256]
+        rows = [astuple(entry) for entry in entries if entry.sha256 and entry.decoders]
         self._use(lambda db: db.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?)", rows))
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
@@ -197,12 +204,15 @@ def _version(name: str) -> str:
 
 def _examine(path: str) -> _Entry:
     size, mtime_ns, decoders = _identity(path) or (0, 0, "")  # before reading: a later change then shows
-    sha256, source, reason = "", Source(0, 0, exact=False), ""
+    sha256, source, reason, file = "", Source(0, 0, exact=False), "", Path(path)
     try:
-        sha256 = content_hash(Path(path))
-        source = inspect(Path(path))
+        sha256 = content_hash(file)
+        with reading(file), foreseen(file, CHECK_THEN_RETRY):
+            source = inspect(file)
     except AudioError as error:
         reason = str(error)
+        if isinstance(error, Unforeseen) or isinstance(error.__cause__, OSError):
+            decoders = ""  # it may pass, so the next run reads the file again
     return _Entry(path, size, mtime_ns, decoders, sha256, source.rate_hz, source.n_frames, reason)
 
 

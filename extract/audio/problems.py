@@ -10,6 +10,14 @@ from ...errors import AudioError
 
 COPY_AGAIN = "Copy it again from its source."
 CHECK_WHOLE = "Check that the file is what its name says and is whole."
+CHECK_THEN_RETRY = "Check the file, then add --retry-failed."
+
+MOST_REASON = 200
+"""Characters of an unexpected error that are kept."""
+
+
+class Unforeseen(AudioError):
+    """A decoder failed in a way that nobody foresaw, which may pass."""
 
 
 def problem(path: Path, expected: str, got: str, then: str) -> AudioError:
@@ -30,6 +38,21 @@ def reading(path: Path) -> Iterator[None]:
         raise problem(path, "a readable file", "permission denied", "Make it readable for this user.") from error
     except OSError as error:
         raise problem(path, "a readable file", f"{error.strerror or type(error).__name__}", COPY_AGAIN) from error
+
+
+@contextmanager
+def foreseen(path: Path, then: str = CHECK_WHOLE) -> Iterator[None]:
+    """Turn a decoder's own bug into an `AudioError` with its text, so that it does not cost the clips beside this one.
+
+    What the system says passes: a disk that cannot be read, or memory that is full, is not the file's fault.
+    """
+    try:
+        yield
+    except (AudioError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".replace(str(path), path.name).split())
+        raise Unforeseen(f"{path.name}: cannot be decoded ({what[:MOST_REASON]}). {then}") from error
 
 
 def truncated(path: Path, expected: str, got: str) -> AudioError:

@@ -57,6 +57,11 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:16_000])
 
 
+def ends_in_ds64(path: Path) -> None:
+    """Write the beginning of an RF64 file, cut within the chunk that holds its sizes."""
+    path.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<IQ", 28, 1 << 33))
+
+
 def text(path: Path) -> None:
     """Write prose, whatever the name says."""
     path.write_text("This is not audio.\nIt is a note that someone renamed.\n" * 20)
@@ -94,6 +99,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty.wav": (empty, "empty.wav: expected audio, got an empty file (0 bytes)."),
     "zero-length.wav": (zero_length, "zero-length.wav: expected at least one sample, got a file whose audio has zero"),
     "truncated.wav": (truncated, "truncated.wav: expected 32000 bytes of samples, got 15956: the file is truncated."),
+    "ds64.wav": (ends_in_ds64, "ds64.wav: expected audio, got data that cannot be decoded"),
     "text.wav": (text, "text.wav: expected audio, got text."),
     "text.mp3": (text, "text.mp3: expected audio, got text."),
     "noise.m4a": (noise_bytes, "noise.m4a: expected audio, got data that cannot be decoded"),

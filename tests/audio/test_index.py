@@ -197,6 +197,44 @@ def test_progress_counts_every_file_read(tmp_path: Path) -> None:
     assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_progress_counts_files_that_another_process_read(tmp_path: Path) -> None:
+    """Where a sibling reads the rest meanwhile, the callback still gets to n of n, and never goes back."""
+    sources = [Source(write_wav(tmp_path / f"{i}.wav", tone(0.05, 16_000), 16_000)) for i in range(20)]
+    heard: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        if not heard:
+            FileIndex(tmp_path / "index.sqlite").scan(sources)
+        heard.append((done, total))
+
+    FileIndex(tmp_path / "index.sqlite").scan(sources, share=(1, 2), progress=progress)
+    assert heard == sorted(set(heard))
+    assert heard[-1] == (20, 20)
+
+
+def test_a_decoders_own_bug_is_one_files_error_and_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error nobody foresaw stands beside its file, the folder left out; it is not remembered, for it may pass."""
+    sources = [Source(write_wav(tmp_path / f"{i}.wav", tone(0.1, 16_000), 16_000)) for i in range(3)]
+    files = FileIndex(tmp_path / "index.sqlite")
+    inspect = index.inspect
+
+    def buggy(path: Path) -> object:
+        if path.name == "1.wav":
+            raise RuntimeError(f"{path}: thread pool is gone")
+        return inspect(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "inspect", buggy)
+        errors = [scanned.error for scanned in files.scan(sources)]
+    bug = (
+        "1.wav: cannot be decoded (RuntimeError: 1.wav: thread pool is gone). Check the file, then add --retry-failed."
+    )
+    assert errors == [None, bug, None]
+    assert [scanned.n_samples for scanned in files.scan(sources)] == [1600, 1600, 1600]
+
+
 def test_ten_thousand_unchanged_files_take_under_a_second(tmp_path: Path) -> None:
     """The second scan of 10,000 files only asks the file system and the index."""
     data = write_wav(tmp_path / "a.wav", tone(0.01, 16_000), 16_000).read_bytes()

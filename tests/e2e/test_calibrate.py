@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bad_files import tone, write_wav
 
 from voxcache.extract import calibrate as module
-from voxcache.extract.calibrate import ALONE, calibrate
+from voxcache.extract.calibrate import calibrate
 from voxcache.extract.embed import Cutting
 from voxcache.extract.encoders.base import Card, Emit, Encoder, FrameRule
+from voxcache.extract.progress import Reporter
+from voxcache.extract.run import extract
+from voxcache.extract.units import ALONE
+from voxcache.pipeline import Pipeline, check
+from voxcache.store import open_store
 
 
 class Timed(Encoder):
@@ -48,5 +55,27 @@ def test_a_slow_encoder_is_not_calibrated_at_length(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_clip_needs_no_calibration() -> None:
-    """With fewer than two clips there is nothing to batch."""
-    assert calibrate(Timed(0.0, 0.0), WAVES[:1], Cutting()) == ALONE
+    """With fewer than two clips there is nothing to learn, which is not the same as to run them alone."""
+    assert calibrate(Timed(0.0, 0.0), WAVES[:1], Cutting()) is None
+
+
+def test_what_could_not_be_measured_is_measured_by_the_next_run(tmp_path: Path) -> None:
+    """One tone and silence settle nothing; once there are more tones, a batch size is kept in the store."""
+    data = {
+        "store": str(tmp_path / "s.zarr"),
+        "corpora": {"tones": {"root": str(tmp_path / "audio")}},
+        "encoders": ["logmel"],
+    }
+    config = check(Pipeline, data, where="test")
+    for label in "ab":
+        (tmp_path / "audio" / label).mkdir(parents=True)
+    write_wav(tmp_path / "audio/a/0.wav", tone(0.5, 16_000), 16_000)
+    write_wav(tmp_path / "audio/b/0.wav", 0 * tone(0.6, 16_000), 16_000)
+    for more in (False, True):
+        if more:
+            for i in range(1, 4):
+                write_wav(tmp_path / f"audio/b/{i}.wav", tone(0.5, 16_000), 16_000)
+        outcome = extract(config, Reporter(quiet=True))[0]
+        attributes = open_store(tmp_path / "s.zarr").corpus("tones").encoder("logmel").attrs
+        assert outcome.counts["ok"] == (4 if more else 1)
+        assert ("cpu" in attributes.get("batch_samples", {})) is more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from bad_files import tone, write_wav
 from command import voxcache
 
 import voxcache as package
-from voxcache.errors import KeyMismatch, VoxcacheError
-from voxcache.predict import Head, load_head
+from voxcache.errors import AudioError, KeyMismatch, VoxcacheError
+from voxcache.extract import audio
+from voxcache.extract.corpora.files import AUDIO_EXTENSIONS
+from voxcache.predict import Head, _Embedded, audio_files, load_head
 from voxcache.store import open_store
 
 
@@ -80,6 +83,41 @@ def test_bad_files_are_named_and_skipped(project: Path) -> None:
     assert "none of 1 files can be used" in none.stderr
     missing = voxcache("predict", "heads/tones--logmel--logreg", "gone-*.wav", cwd=project, code=2)
     assert "gone-*.wav: expected an audio file" in missing.stderr
+
+
+def test_a_decoders_own_bug_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error nobody foresaw is named beside its file, and the others are predicted (encoder and head are fakes)."""
+
+    class Fake:
+        classes, targets = ("high",), ()
+
+        def embed(self, waves: list[np.ndarray | AudioError]) -> _Embedded:
+            errors = [str(wave) if isinstance(wave, AudioError) else "" for wave in waves]
+            return _Embedded(np.zeros((len(waves), 1)), errors, [""] * len(waves))
+
+        def predict_vectors(self, vectors: list[np.ndarray]) -> np.ndarray:
+            return np.ones((len(vectors[0]), 1))
+
+    def buggy(path: Path, *_part: float | None) -> np.ndarray:
+        if path.name == "0.wav":
+            raise RuntimeError("thread pool is gone")
+        return np.ones(16_000, np.float32)
+
+    monkeypatch.setattr(audio, "load", buggy)
+    fake: Any = Fake()
+    bad, good = Head(fake)._block([tmp_path / "0.wav", tmp_path / "1.wav"], [fake])
+    assert bad.error.startswith("0.wav: cannot be decoded (RuntimeError: thread pool is gone).")
+    assert good.label == "high"
+
+
+def test_a_folder_is_searched_for_what_corpora_take_for_audio(tmp_path: Path) -> None:
+    """Every ending that a corpus in a folder may have is found, whatever its case, and nothing else."""
+    names = {f"{ending[1:]}/x{ending.upper()}" for ending in AUDIO_EXTENSIONS}
+    for name in (*names, "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert {".wave", ".aifc", ".au", ".sph", ".w64", ".rf64"} <= AUDIO_EXTENSIONS
+    assert {path.relative_to(tmp_path).as_posix() for path in audio_files([str(tmp_path)])} == names
 
 
 def test_an_encoder_of_another_key_is_refused(project: Path) -> None:

@@ -10,6 +10,10 @@ import pytest
 from bad_files import tone, write_wav
 from command import voxcache
 
+from voxcache.errors import AudioError
+from voxcache.extract import recheck
+from voxcache.extract.progress import Reporter
+from voxcache.pipeline import load_pipeline
 from voxcache.store import open_store
 
 
@@ -57,6 +61,21 @@ def test_embeddings_come_out_again_and_others_do_not(made: Path) -> None:
     other = voxcache("store", "verify", "s.zarr", "--re-embed", "3", "--pipeline", "p.yaml", cwd=made, code=3)
     assert "tones x wav2vec2-mini-random: 3 clips embedded again" in other.stderr
     assert "DIFFERS" in other.stderr
+
+
+def test_clips_that_fail_now_differ_and_changed_ones_are_left_out(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no clip can be decoded any more nothing agrees; what has other audio than the store knows is not compared."""
+    config = load_pipeline(made / "p.yaml").model_copy(update={"store": str(made / "s.zarr")})
+    monkeypatch.chdir(made)
+    for name in ("a/0.wav", "b/1.wav"):
+        write_wav(made / "audio" / name, tone(0.4, 16_000, hz=900), 16_000)
+    for result in recheck.re_embed(config, 100, Reporter(quiet=True)):
+        assert (result.n_clips, result.n_changed, result.agrees) == (7, 2, True)
+        assert ", 2 left out, whose audio changed since: agrees" in str(result)
+    monkeypatch.setattr(recheck, "read_clip", lambda clip: AudioError(f"{clip.path}: no longer"))
+    for result in recheck.re_embed(config, 3, Reporter(quiet=True)):
+        assert result.worst == np.inf
+        assert "DIFFERS" in str(result)
 
 
 def test_dropping_an_encoder_asks_first(made: Path) -> None:

@@ -19,6 +19,7 @@ from objects import assert_same
 from small_run import small, written
 
 from voxcache.errors import ConfigError, VoxcacheError
+from voxcache.extract.devices import choose_device
 from voxcache.extract.progress import Reporter
 from voxcache.extract.run import Where, extract
 from voxcache.extract.spread import parse_worker, pick_gpus, spread
@@ -186,6 +187,13 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert pick_gpus("1") == ["cuda:1"]
     with pytest.raises(ConfigError, match=r"--gpus 0,2: expected all, or numbers from 0 to 1 with commas, got '2'"):
         pick_gpus("0,2")
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cudafoo", "cuda:", "gpu"])
+def test_a_device_that_is_none_is_refused(name: str) -> None:
+    """What is neither auto, cpu, cuda nor cuda:N is named as such."""
+    with pytest.raises(ConfigError, match=f"expected auto, cpu, cuda or cuda:N, got '{name}'"):
+        choose_device(name)
 
 
 def test_an_unknown_scheduler_is_refused(whole: Path) -> None:

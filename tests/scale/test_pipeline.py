@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bad_files import tone, write_wav
 from objects import assert_same
 from small_run import small
 
 from voxcache.errors import EncoderError, RunError
+from voxcache.extract import compiling, dispatch
 from voxcache.extract import session as session_module
 from voxcache.extract.calibrate import CPU_BUDGETS_S
 from voxcache.extract.encoders.acoustic import ENTRIES
@@ -133,6 +135,53 @@ def test_where_nothing_fits_the_run_ends_with_a_sentence(whole: Path) -> None:
         run(logmel(whole, "full.zarr"), fake)
     counts = open_store(whole / "full.zarr").corpus("bursts").encoder("logmel").ledger().counts()
     assert counts["missing"] == 36
+
+
+def test_a_unit_without_a_readable_clip_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a unit of silence a device without room for a single clip is still found out, and no clip is blamed for it."""
+    for label, samples in (("a", 0 * tone(3, 16_000)), ("b", tone(1, 16_000))):
+        (tmp_path / "audio" / label).mkdir(parents=True)
+        for i in range(4):
+            write_wav(tmp_path / "audio" / label / f"{i}.wav", samples, 16_000)
+    corpora = {"bursts": {"adapter": "folders", "root": str(tmp_path / "audio")}}
+    settings = {"unit_clips": 4, "batch_s": 5}
+    fake = SmallMemory()
+    fake.room = 10
+    monkeypatch.setattr(dispatch, "LANES", 1)
+    with pytest.raises(EncoderError, match="not one clip fits in its memory"):
+        run(small(tmp_path, encoders=["logmel"], corpora=corpora, extract=settings), fake)
+    counts = open_store(tmp_path / "s.zarr").corpus("bursts").encoder("logmel").ledger().counts()
+    assert (counts["failed"], counts["missing"]) == (4, 4)
+
+
+def test_a_budget_is_lowered_in_the_store_and_never_raised(whole: Path) -> None:
+    """Of two writers that each know an old state the smaller figure stands, and those of other devices stay."""
+    run(logmel(whole, "lowered.zarr"))
+    one, other = open_writer(whole / "lowered.zarr"), open_writer(whole / "lowered.zarr")
+    one.settle("batch_samples", {"cpu": 800})
+    one.lower("batch_samples", {"cpu": 100})
+    one.settle("batch_samples", {"cuda H200": 5000})
+    assert other.lower("batch_samples", {"cpu": 200}) == {"cpu": 100, "cuda H200": 5000}
+    assert open_writer(whole / "lowered.zarr").reader().attrs["batch_samples"] == {"cpu": 100, "cuda H200": 5000}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_an_encoder_is_compiled_once_whether_it_is_in_memory_or_not(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """`compile: true` holds from the first run on, in the thread of the device, for nine units in three lanes."""
+    compiled: list[tuple[object, str]] = []
+
+    def note(encoder: object) -> int:
+        compiled.append((encoder, threading.current_thread().name))
+        time.sleep(0.05)
+        return 0
+
+    monkeypatch.setattr(compiling, "compile_blocks", note)
+    fake = SmallMemory() if held else None
+    run(logmel(whole, f"compiled-{held}.zarr", compile=True), fake)
+    assert [name.partition("_")[0] for _, name in compiled] == ["device"]
+    assert fake is None or compiled[0][0] is fake
 
 
 def test_a_slow_disk_slows_the_run_and_fills_no_memory(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
