@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import skops.io
 
-from voxcache.errors import SchemaError
+from voxcache.errors import SchemaError, TrainError
 from voxcache.store.read import Store
 from voxcache.train.config import TrainConfig
 from voxcache.train.plan import plan
@@ -101,3 +101,12 @@ def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
     (tmp_path / HEAD).write_text('{"format": 99}')
     with pytest.raises(SchemaError, match="expected format 1, got 99"):
         load_saved(tmp_path)
+
+
+def test_a_fold_with_one_class_to_train_on_is_named(make_store: Make, tmp_path: Path) -> None:
+    """Corpus and fold stand in the message, whose advice holds for a corpus' own split, too."""
+    store = make_store(split=lambda i: "test" if i % 3 else "train")
+    config = {**QUICK, "heads": ["logreg"], "encoders": ["alpha"], "split": {"kind": "predefined"}}
+    said = r"corpus 'made', fold 0: expected training clips of two classes, got 20 of one\. Change `split:`"
+    with pytest.raises(TrainError, match=said):
+        run(TrainConfig.model_validate(config), store, tmp_path / "out", quiet=True)
