@@ -8,7 +8,7 @@ demo: install
 	$(VENV)/bin/voxcache run pipeline.yaml
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --durations 20
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --durations 20  # two processes, a core each: OpenMP would spin on both
 
 lint: install
 	$(VENV)/bin/ruff check .
