@@ -192,12 +192,25 @@ class TrainConfig(Section):
         description="a recipe (reno, voc2vec, emotion-share) or CSV file whose figures the report prints beside ours",
     )
 
+    shown: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        description="systems whose confusion matrix and learned map the report shows beside those of the best: lists of "
+        "encoders and a head or fusion, such as [wavlm-base, cnn]",
+    )
+
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) != len(seeds):
             raise ValueError("expected seeds that differ from each other")
         return seeds
+
+    @field_validator("shown")
+    @classmethod
+    def _encoders_then_a_head(cls, shown: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        if any(len(system) < 2 for system in shown):
+            raise ValueError("expected lists of one encoder or more and a head or fusion, such as [wavlm-base, cnn]")
+        return shown
 
     @field_validator("target")
     @classmethod

@@ -21,6 +21,7 @@ from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
 from .published import published_of
+from .shown import unknown
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup, Store
@@ -54,6 +55,8 @@ def plan(config: TrainConfig, store: Store) -> Plan:
         raise ConfigError(
             "train: nothing to run: expected heads, or a fusion and two encoders. Name one under `heads:`."
         )
+    if problems := unknown(experiments, config.shown):
+        raise ConfigError(problems)
     return Plan(config, training, tuple(corpora), experiments, tuple(notes))
 
 

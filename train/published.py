@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,6 +14,8 @@ from ..errors import ConfigError, nearest
 from .scores import METRIC_NAMES
 
 COLUMNS = ("corpus", "encoders", "architecture", "target", "metric", "mean", "std")
+MEAN = "mean over corpora"
+"""Stands in place of a corpus where a paper gives no more than the mean over all of its corpora."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,33 @@ class Published:
         names = frozenset(encoder.removesuffix("-random") for encoder in encoders)
         return self._by.get((corpus, names, architecture, target, metric))
 
-    def architectures(self, corpus: str, rows: Iterable[Iterable[str]], metric: str) -> list[str]:
-        """Return the architectures for which there is a figure of any of `rows` (encoders of each)."""
-        wanted = {frozenset(name.removesuffix("-random") for name in row) for row in rows}
-        found = (
-            f.architecture for f in self.figures if f.corpus == corpus and f.encoders in wanted and f.metric == metric
-        )
-        return list(dict.fromkeys(found))
+    def mean(
+        self,
+        corpora: Iterable[str],
+        encoders: Sequence[str],
+        architecture: str,
+        metric: str,
+        targets: Sequence[str] = ("",),
+    ) -> Figure | None:
+        """Return the mean over corpora and continuous targets, with the standard deviation over corpora; None if one is missing.
+
+        Where the paper prints it for all of its corpora and these are asked for, as printed.
+        """
+        corpora = tuple(corpora)
+        printed = self.get(MEAN, encoders, architecture, metric)
+        if printed is not None and set(corpora) == {figure.corpus for figure in self.figures} - {MEAN}:
+            return printed
+        found = [self.get(corpus, encoders, architecture, metric, target) for corpus in corpora for target in targets]
+        means = [figure.mean for figure in found if figure is not None]
+        if not means or len(means) < len(found):
+            return None
+        std = statistics.pstdev(means) if len(corpora) > 1 else None
+        return Figure(MEAN, frozenset(encoders), architecture, "", metric, statistics.fmean(means), std)
+
+    def baseline(self, corpus: str) -> str | None:
+        """Return the name of the paper's baseline on a corpus: the system that it gives figures of and no architecture."""
+        return next((" + ".join(f.encoders) for f in self.figures if f.corpus == corpus and not f.architecture), None)
+
+    def architectures(self, metric: str) -> list[str]:
+        """Return the architectures that have a figure of a metric."""
+        return list(dict.fromkeys(f.architecture for f in self.figures if f.metric == metric and f.architecture))

@@ -12,8 +12,14 @@ METRIC_NAMES |= {"spearman": "Spearman ρ", "pearson": "Pearson r", "ccc": "CCC"
 LOWER_IS_BETTER = frozenset({"mae"})
 
 
+CHANGE = "change"
+"""In tables: by how much a score is above that of a baseline, as a part of the latter."""
+
+
 def score_text(metric: str, value: float) -> str:
     """Return a score as tables show it: those of classes in percent, correlations and errors as they are."""
+    if metric == CHANGE:
+        return f"{100 * value:+.1f}"
     return f"{100 * value:.1f}" if metric in METRICS else f"{value:.3f}"
 
 

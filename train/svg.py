@@ -146,6 +146,50 @@ def lines(found: Sequence[Line], *, title: str, x_name: str, y_name: str) -> str
     return _svg(axes.width, axes.height, title, "".join(parts))
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A score with its interval: on which line, of which series."""
+
+    row: int
+    series: int
+    value: float
+    low: float
+    high: float
+
+
+def dots(
+    rows: Sequence[str], series: Sequence[str], marks: Sequence[Mark], *, title: str, x_name: str, chance: float | None
+) -> str:
+    """Return a line a row with a mark and its interval a series, one below the other; `chance` is drawn as an upright line."""
+    step = 9.0 * len(series) + 7
+    ends = [value for mark in marks for value in (mark.low, mark.high)] + ([] if chance is None else [chance])
+    margin = 0.03 * (max(ends) - min(ends) or 1.0)
+    left = min(300, 20 + round(6.2 * max(map(len, rows))))
+    axes = Axes((min(ends) - margin, max(ends) + margin), (0.0, 1.0), 640, round(step * len(rows)) + 52, left=left)
+    top, parts = axes.top, []
+    for value in ticks(*axes.x):
+        x, bottom = axes.at(value, 0.0)
+        parts.append(f'<path class="grid" d="M{x:.1f},{top}V{bottom:.1f}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" text-anchor="middle">{value:g}</text>')
+    if chance is not None:
+        x, bottom = axes.at(chance, 0.0)
+        parts.append(f'<path class="same" d="M{x:.1f},{top}V{bottom:.1f}"/>')
+    middle = axes.at((axes.x[0] + axes.x[1]) / 2, 0.0)[0]
+    parts.append(f'<text x="{middle:.1f}" y="{axes.height - 4}" text-anchor="middle">{escape(x_name)}</text>')
+    for index, name in enumerate(rows):
+        y = top + step * (index + 0.5)
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+    for mark in marks:
+        y = top + step * mark.row + 3.5 + 9.0 * (mark.series + 0.5)
+        (x, _), (x0, _), (x1, _) = (axes.at(value, 0.0) for value in (mark.value, mark.low, mark.high))
+        hue = mark.series % HUES
+        parts.append(
+            f"<g><title>{escape(f'{rows[mark.row]}, {series[mark.series]}: {mark.value:.3g}')}</title>"
+            f'<path class="bar k{hue}" d="M{x0:.1f},{y:.1f}H{x1:.1f}"/>{_marks(mark.series, np.array([[x, y]]))}</g>'
+        )
+    return _svg(axes.width, axes.height, title, "".join(parts))
+
+
 def columns(
     at: Sequence[int],
     mean: Sequence[float],

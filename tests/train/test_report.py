@@ -108,15 +108,69 @@ def test_papers_tables_hold_every_corpus(make_store: Make, tmp_path: Path) -> No
     folder = train(store, tmp_path / "out", heads=["linear", "logreg"])
     rows = {(r["corpus"], r["encoders"], r["architecture"]): r for r in csv.DictReader((folder / "table.csv").open())}
     table = page(folder).tables["one: 60 of 60 clips used; two: 44 of 45 clips used"]
-    assert [cell.strip() for cell in table[0][1:]] == ["one", "two"]
+    assert [cell.strip() for cell in table[0][1:]] == ["one", "two", "mean over corpora"]
     for line in table[2:]:
+        scores = [float(rows[corpus, line[0], "logreg"]["uar_mean"]) for corpus in ("one", "two")]
+        assert line[8] == f"{100 * np.mean(scores):.1f} ± {100 * np.std(scores):.1f}"
         for index, corpus in enumerate(("one", "two")):
             expected = float(rows[corpus, line[0], "logreg"]["uar_mean"])  # the last of both tables of this caption
             assert line[1 + 3 * index + 1].startswith(f"{100 * expected:.1f} ±")
     tex = (folder / "tables.tex").read_text()
-    assert tex.count("\\begin{tabular}{lrrrrrr}") == tex.count("\\bottomrule") == 2
+    assert tex.count("\\begin{tabular}{lrrrrrrrrr}") == tex.count("\\bottomrule") == 2
     assert "one (60 of 60 clips), two (44 of 45 clips)" in tex
     assert "beta-random & " in tex
+
+
+def test_named_systems_are_shown_beside_the_best(make_store: Make, tmp_path: Path) -> None:
+    """`shown:` adds the confusion matrix and the learned map of a head and of a fusion; a name that fits none is refused."""
+    store = make_store()
+    grid = {"heads": ["fcn", "linear"], "fusion": {"methods": ["concat", "gated"]}}
+    plain = train(store, tmp_path / "out", **grid)
+    before = page(plain)
+    best = [label for label in before.tables if label.startswith("in % of each row")]
+    shown = [["alpha", "fcn"], ["alpha", "beta", "gated"], ["beta", "fcn"], ["beta", "alpha", "concat"]]
+    folder = train(store, tmp_path / "out", **grid, shown=shown)
+    text = (folder / "report.html").read_text()
+    assert len(best) == 1
+    for system in ("alpha → fcn", "beta-random → fcn", "alpha + beta-random → gated", "alpha + beta-random → concat"):
+        assert text.count(f"<h3>Confusion: {system}</h3>") == 1
+        assert f"made, {system}, 128 features" in text
+    assert text.count("Named under shown:") >= 2
+    assert "Highest UAR among fusions" in text
+    with pytest.raises(ConfigError, match=r"\[alpha, cnn\] is no system of this grid"):
+        plan(TrainConfig.model_validate({**QUICK, "shown": [["alpha", "cnn"]]}), store)
+
+
+def test_scores_at_a_glance_stand_where_their_numbers_say() -> None:
+    """Marks lie on a common scale, their intervals around them, and chance where it is."""
+    marks = [svg.Mark(0, 0, 50.0, 40.0, 60.0), svg.Mark(1, 1, 75.0, 70.0, 80.0)]
+    text = svg.dots(["a", "b"], ["fcn", "cnn"], marks, title="t", x_name="UAR in %", chance=25.0)
+    (low, high), (low2, high2) = [
+        tuple(map(float, p)) for p in re.findall(r'class="bar k\d" d="M([\d.]+),[\d.]+H([\d.]+)"', text)
+    ]
+    chance = float(re.findall(r'class="same" d="M([\d.]+),', text)[0])
+    assert high - low == pytest.approx(2 * (high2 - low2), abs=0.2)
+    assert (low2 - chance) / (high - low) == pytest.approx((70 - 25) / 20, abs=0.02)
+    assert "<title>b, cnn: 75</title>" in text
+
+
+def test_means_over_targets_stand_beside_the_papers_and_its_baseline(make_store: Make, tmp_path: Path) -> None:
+    """The mean over continuous targets, and by what part it is above the published baseline, which has a line of its own."""
+    (tmp_path / "paper.csv").write_text(
+        "corpus,encoders,architecture,target,metric,mean,std\n"
+        "made,alpha,linear,joy,spearman,0.3,\nmade,alpha,linear,calm,spearman,0.5,\n"
+        "made,old system,,joy,spearman,0.4,\nmade,old system,,calm,spearman,0.1,\n"
+    )
+    store = make_store(make_store.corpus(targets=("joy", "calm")))  # type: ignore[attr-defined]
+    folder = train(store, tmp_path / "out", target=["joy", "calm"], published=str(tmp_path / "paper.csv"))
+    table = page(folder).tables["made: 60 of 60 clips used"]
+    assert table[1] == ["joy", "joypublished", "calm", "calmpublished", "mean", "meanpublished",
+                        "mean against old system, %", "mean against old system, %published"]  # fmt: skip
+    assert table[2][::2] == ["alpha", "0.300", "0.500", "0.400", "+60.0"]
+    assert table[-1] == ["old system", "–", "0.400", "–", "0.100", "–", "0.250", "–", "+0.0"]
+    ours = {row["encoders"]: float(row["spearman_mean"]) for row in csv.DictReader((folder / "table.csv").open())}
+    assert table[2][5].startswith(f"{ours['alpha']:.3f}")
+    assert float(table[2][7]) == pytest.approx(100 * (ours["alpha"] / 0.25 - 1), abs=0.06)
 
 
 def test_published_figures_stand_beside_ours_and_are_marked(make_store: Make, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ..grid import CorpusPlan, Plan
 from ..published import Published
 from ..results import Results
 from ..scores import METRIC_NAMES, METRICS, per_class
+from ..shown import is_named
 from ..tables import Table, by_target, tables
 from .across import PaperTable, paper_tables
 from .baseline import baseline
@@ -42,7 +43,7 @@ def context(plan: Plan, store: Store, results: Results, tell: Callable[[int, int
         mine = [item for item in items if item.table.corpus == corpus.name]
         tell(done, n_steps, f"{corpus.name}: figures")
         drawn = panels(plan, corpus, mine, store, results, lambda text, done=done: tell(done, n_steps, text))  # type: ignore[misc]
-        corpora.append(_corpus(corpus, made, mine, results) | {"panels": drawn})
+        corpora.append(_corpus(plan, corpus, made, mine, results) | {"panels": drawn})
     tell(n_steps, n_steps, "report")
     return {
         "plan": plan,
@@ -61,7 +62,9 @@ def context(plan: Plan, store: Store, results: Results, tell: Callable[[int, int
     }
 
 
-def _corpus(corpus: CorpusPlan, made: Sequence[Table], items: Sequence[Reported], results: Results) -> dict[str, Any]:
+def _corpus(
+    plan: Plan, corpus: CorpusPlan, made: Sequence[Table], items: Sequence[Reported], results: Results
+) -> dict[str, Any]:
     metric = corpus.clips.main_metric
     by_kind = [[item for item in items if item.table.kind == kind] for kind in ("head", "fusion")]
     group = corpus.clips.group
@@ -78,16 +81,26 @@ def _corpus(corpus: CorpusPlan, made: Sequence[Table], items: Sequence[Reported]
         "leaks": leaks(corpus),
         "random": [facts.name for facts in corpus.encoders if facts.is_random],
         "contamination": list(contamination(corpus)),
-        "confusions": [
-            (best, _matrix(corpus, best))
-            for mine in by_kind
-            if mine and not corpus.clips.targets
-            for best in [best_of(mine, metric)]
-        ],
+        "confusions": [] if corpus.clips.targets else _confusions(plan, corpus, by_kind),
         "by_target": [(item, by_target(item.cell, "spearman")) for item in items] if corpus.clips.targets else [],
         "gaps": [found[:_GAPS] for mine in by_kind if len(mine) > 1 for found in [gaps(corpus, mine, metric)]],
         "chosen": _chosen(items, results),
     }
+
+
+def _confusions(plan: Plan, corpus: CorpusPlan, by_kind: Sequence[Sequence[Reported]]) -> list[tuple[Any, ...]]:
+    """Return the best of each kind, then what `shown:` names: a cell, why it is there, and its lines."""
+    metric = corpus.clips.main_metric
+    best = [best_of(mine, metric) for mine in by_kind if mine]
+    shown = plan.config.shown
+    named = [item for mine in by_kind for item in mine if is_named(item.experiment, shown) and item not in best]
+    why = {
+        "head": f"Highest {METRIC_NAMES[metric]} among heads",
+        "fusion": f"Highest {METRIC_NAMES[metric]} among fusions",
+    }
+    return [(item, why[item.table.kind], _matrix(corpus, item)) for item in best] + [
+        (item, "Named under shown:", _matrix(corpus, item)) for item in named
+    ]
 
 
 def _matrix(corpus: CorpusPlan, item: Reported) -> list[tuple[str, list[tuple[int, float]], float, float]]:

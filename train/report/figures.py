@@ -13,9 +13,11 @@ from .. import svg
 from ..grid import CorpusPlan, Experiment, Plan
 from ..inputs import Input, load
 from ..maps import NAMES, Method, key_of_learned, key_of_raw, methods, put
+from ..records import Features
 from ..results import Results
 from ..scores import METRIC_NAMES, METRICS
 from ..seeding import MAX_POINTS, draw
+from ..shown import is_named
 from ..tables import by_target
 from .reported import Reported
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 _NAMED_SPEAKERS = svg.HUES
+_GLANCED = 60
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Panel:
     figures: tuple[Figure, ...]
     legend: str = ""
     text: str = ""
+    wide: bool = False
 
 
 def panels(
@@ -50,10 +54,46 @@ def panels(
 ) -> list[Panel]:
     """Return every panel that a corpus has something for."""
     experiments = [e for e in plan.experiments if e.corpus == corpus.name]
-    found = [*_by_layer(corpus, items, experiments), *_layer_weights(corpus, items, experiments, results)]
+    found = [
+        *_at_a_glance(corpus, items),
+        *_by_layer(corpus, items, experiments),
+        *_layer_weights(corpus, items, experiments, results),
+    ]
     if corpus.clips.targets:
         return [*found, *_against(corpus, items)]
-    return [*found, *_raw_maps(corpus, experiments, store, results, tell), *_learned_maps(corpus, items, results, tell)]
+    return [
+        *found,
+        *_raw_maps(corpus, experiments, store, results, tell),
+        *_learned_maps(plan, corpus, items, results, tell),
+    ]
+
+
+def _at_a_glance(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Panel]:
+    """Yield every score with its interval in one figure a kind: a line an input, a mark a head (EmotionShare, figure 3)."""
+    metric = corpus.clips.main_metric
+    scale = 100 if metric in METRICS else 1
+    name = METRIC_NAMES[metric] + (" in %" if scale == 100 else "")
+    for kind, what in (("head", "heads"), ("fusion", "fusions")):
+        mine = [item for item in items if item.table.kind == kind]
+        rows = list(dict.fromkeys(item.row for item in mine))
+        heads = list(dict.fromkeys(item.column for item in mine))
+        if len(mine) < 2 or len(rows) > _GLANCED:
+            continue
+        several = len({encoders for encoders, _ in rows}) < len(rows)
+        marks = [
+            svg.Mark(
+                rows.index(item.row),
+                heads.index(item.column),
+                scale * item.cell.scores[metric].mean,
+                *(scale * value for value in item.intervals[metric]),
+            )
+            for item in mine
+        ]
+        chance = None if corpus.clips.targets else 100 / len(corpus.clips.classes)
+        names = [f"{encoders}, {text}" if several else encoders for encoders, text in rows]
+        figure = svg.dots(names, heads, marks, title=f"{corpus.name}, {what}: {name}", x_name=name, chance=chance)
+        small = "lines: 95 % intervals" + ("; dashed: chance" if chance is not None else "")
+        yield Panel(f"At a glance: {what}", (Figure(figure, "", small),), svg.legend(heads), wide=True)
 
 
 def _by_layer(corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequence[Experiment]) -> Iterator[Panel]:
@@ -72,9 +112,8 @@ def _by_layer(corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequen
             title = f"{corpus.name}, {head}: {name} by layer"
             figure = svg.lines(lines, title=title, x_name="layer", y_name=name)
             small = "upright lines: 95 % intervals; layer 0 is the input to the first block"
-            yield Panel(
-                f"Score by layer: {head}", (Figure(figure, "", small),), svg.legend([line.name for line in lines])
-            )
+            legend = svg.legend([line.name for line in lines])
+            yield Panel(f"Score by layer: {head}", (Figure(figure, "", small),), legend, wide=True)
 
 
 def _line(name: str, found: Sequence[tuple[int, Reported]], metric: str, scale: int) -> svg.Line:
@@ -168,33 +207,45 @@ def _raw_map(
     return found
 
 
-def _learned_maps(corpus: CorpusPlan, items: Sequence[Reported], results: Results, tell: Tell) -> Iterator[Panel]:
-    """Yield a map of what the best network of each kind makes of the test clips of one fold, before its last layer."""
-    made, metric = [], corpus.clips.main_metric
-    for kind in ("head", "fusion"):
-        of_kind = sorted(
-            (item for item in items if item.table.kind == kind), key=lambda item: -item.cell.scores[metric].mean
-        )
-        for item in of_kind:
-            kept = next((key for key in item.cell.keys if results.features(key) is not None), None)
-            features = None if kept is None else results.features(kept)
-            if kept is None or features is None or len(features.clip) < 5:
-                continue
-            for method in methods():
-                key = key_of_learned(kept, method)
-                if results.get_map(key) is None:
-                    tell(f"{corpus.name}: {NAMES[method]} of what {item.text} learned")
-                    put(key, features.values, features.clip, method, results)
-                found = results.get_map(key)
-                if found is not None:
-                    name = f"{item.text}, {features.values.shape[1]} features, fold {features.fold}, {NAMES[method]}"
-                    made.append((name, *found))
-            break
+def _learned_maps(
+    plan: Plan, corpus: CorpusPlan, items: Sequence[Reported], results: Results, tell: Tell
+) -> Iterator[Panel]:
+    """Yield a map of what networks make of the test clips of one fold, before the last layer."""
+    made = []
+    for item, kept, features in _with_features(plan, corpus, items, results):
+        for method in methods():
+            key = key_of_learned(kept, method)
+            if results.get_map(key) is None:
+                tell(f"{corpus.name}: {NAMES[method]} of what {item.text} learned")
+                put(key, features.values, features.clip, method, results)
+            found = results.get_map(key)
+            if found is not None:
+                name = f"{item.text}, {features.values.shape[1]} features, fold {features.fold}, {NAMES[method]}"
+                made.append((name, *found))
+    named = ", and of what shown: names" if plan.config.shown else ""
     text = (
-        "What enters the last layer of the best head and the best fusion that keep it, for the clips of one fold that the "
-        "network was not trained on (first seed)."
+        f"What enters the last layer of the best head and the best fusion that keep it{named}, for the clips of one fold that "
+        f"the network was not trained on (first seed)."
     )
     yield from _coloured(corpus, made, "Learned embeddings of tested clips", text)
+
+
+def _with_features(
+    plan: Plan, corpus: CorpusPlan, items: Sequence[Reported], results: Results
+) -> Iterator[tuple[Reported, str, Features]]:
+    """Yield the best of each kind that keeps features, and every named one that does, with the key they are kept by."""
+    metric = corpus.clips.main_metric
+    for kind in ("head", "fusion"):
+        of_kind = [item for item in items if item.table.kind == kind]
+        best_yet = True
+        for item in sorted(of_kind, key=lambda item: -item.cell.scores[metric].mean):
+            if not best_yet and not is_named(item.experiment, plan.config.shown):
+                continue
+            found = ((key, results.features(key)) for key in item.cell.keys)
+            kept, features = next(((key, value) for key, value in found if value is not None), ("", None))
+            if features is not None and len(features.clip) >= 5:
+                yield item, kept, features
+                best_yet = False
 
 
 def _coloured(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..compare import corrected_t, holm, mcnemar, paired
-from ..grid import CorpusPlan, Plan
+from ..grid import CorpusPlan, Experiment, Plan
 from ..intervals import draw, interval
 from ..results import Results
 from ..scores import LOWER_IS_BETTER, confusion
@@ -24,7 +24,7 @@ class Reported:
 
     Attributes:
         row, column: its place in the table.
-        seeded: whether a seed can change what it learns.
+        experiment: the first of its experiments, which differ in the seed alone.
         drawn: each metric's mean in every draw of the bootstrap, float64 [draw].
         counts: clips [true class, predicted class] over seeds; empty with continuous targets.
         right: whether the mean of the probabilities over seeds is right, bool [tested clip]; empty with continuous targets.
@@ -35,7 +35,7 @@ class Reported:
     row: tuple[str, str]
     column: str
     cell: Cell
-    seeded: bool
+    experiment: Experiment
     drawn: dict[str, np.ndarray] = field(repr=False)
     counts: np.ndarray = field(repr=False)
     right: np.ndarray = field(repr=False)
@@ -70,13 +70,13 @@ def reported(plan: Plan, results: Results, table: Table, place: Place) -> Report
     """Return a cell of a table with what its predictions tell."""
     corpus, cell = plan.corpus(table.corpus), table.cells[place]
     clips = corpus.clips
-    seeded = next(e for e in plan.experiments if e.key == cell.keys[0]).chosen.learner.seeded
+    experiment = next(e for e in plan.experiments if e.key == cell.keys[0])
     if clips.targets:
         regressed = [results.regressed(row.key, clips.n_outputs) for row in cell.rows]
         drawn = dict(zip(TARGET_METRICS, draw_targets(regressed, clips.y, units(corpus)), strict=True))
         said = _mean_outputs(len(clips), [(run.clip, run.said) for run in regressed])
         return Reported(
-            table, *place, cell, seeded, drawn, np.zeros((0, 0), dtype=np.int64), np.zeros(0, dtype=bool), said
+            table, *place, cell, experiment, drawn, np.zeros((0, 0), dtype=np.int64), np.zeros(0, dtype=bool), said
         )
     n_classes = len(clips.classes)
     found = [results.predictions(row.key, n_classes) for row in cell.rows]
@@ -87,7 +87,7 @@ def reported(plan: Plan, results: Results, table: Table, place: Place) -> Report
     outputs = _mean_outputs(len(clips), [(run.clip, table) for run, table in found])
     tested = ~np.isnan(outputs[:, 0])
     right = np.asarray(outputs[tested].argmax(1) == clips.y[tested])
-    return Reported(table, *place, cell, seeded, drawn, np.asarray(counts), right, np.zeros((0, 0)))
+    return Reported(table, *place, cell, experiment, drawn, np.asarray(counts), right, np.zeros((0, 0)))
 
 
 def _mean_outputs(n_clips: int, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -126,7 +126,8 @@ def _gap(corpus: CorpusPlan, best: Reported, other: Reported, metric: str, p: fl
 
 
 def _p(best: Reported, other: Reported, metric: str, test_share: float) -> float:
-    pairs = paired(best.cell.rows, other.cell.rows, (best.seeded, other.seeded))
+    seeded = best.experiment.chosen.learner.seeded, other.experiment.chosen.learner.seeded
+    pairs = paired(best.cell.rows, other.cell.rows, seeded)
     if not pairs:
         return 1.0
     ours, theirs = (runs(side, metric) for side in zip(*pairs, strict=True))

@@ -18,7 +18,7 @@ from ..sheets import latex
 if TYPE_CHECKING:
     from ...store import Store
 
-VERSION = 3
+VERSION = 4
 HTML, MARKDOWN, CSV, LATEX = "report.html", "report.md", "table.csv", "tables.tex"
 _TEMPLATES = (
     "report.html.j2",
@@ -60,7 +60,7 @@ def _key(plan: Plan, results: Results) -> str:
     for corpus in plan.corpora:
         digest.update(repr((corpus.name, sorted(corpus.about.items(), key=str), corpus.clips.used_text)).encode())
         digest.update(repr((corpus.split.text, corpus.notes, corpus.encoders)).encode())
-    digest.update(repr(published_of(plan.config.published)).encode())
+    digest.update(repr((published_of(plan.config.published), plan.config.shown)).encode())
     for name in _TEMPLATES:
         digest.update(_template(name).encode())
     return digest.hexdigest()
