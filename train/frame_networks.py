@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .architecture import Rngs, Shape
 from .frames import Padded, mean_over, valid_frames
-from .layers import Dense, Linear, Noise, uniform
+from .layers import Dense, Linear, Noise, SelfAttention, uniform
 from .networks import Output
 
 
@@ -145,27 +145,19 @@ class Block(nn.Module):
 
     def __init__(self, rngs: Rngs, dim: int, *, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.dropout = dropout
         self.before_attention, self.before_dense = LayerNorm(rngs, dim), LayerNorm(rngs, dim)
-        self.query_key_value, self.mix = Linear(rngs, dim, 3 * dim), Linear(rngs, dim, dim)
+        self.attend = SelfAttention(rngs, dim, heads=heads)
         self.widen, self.narrow = Linear(rngs, dim, 4 * dim), Linear(rngs, 4 * dim, dim)
 
     def forward(self, x: Tensor, valid: Tensor, noise: Noise | None) -> Tensor:
         """Return [model, row, frame, dim]. `valid` bool [model, row, frame] are the frames that may be looked at."""
-        x = x + self._attention(self.before_attention(x), valid)
+        x = x + self.attend(self.before_attention(x), valid)
         dense = F.relu(_each(self.widen, self.before_dense(x)))
         if noise is not None:
             # one mask for all frames of a clip: one a frame would depend on how far the batch is padded
             dense = dense * noise.drop(dense.new_ones(dense[:, :, 0].shape), self.dropout).unsqueeze(2)
         return x + _each(self.narrow, dense)
-
-    def _attention(self, x: Tensor, valid: Tensor) -> Tensor:
-        n_models, n_rows, n_frames, dim = x.shape
-        packed = _each(self.query_key_value, x).view(n_models * n_rows, n_frames, 3, self.heads, dim // self.heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each [model x row, head, frame, dim / head]
-        mask = valid.view(n_models * n_rows, 1, 1, n_frames)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return _each(self.mix, mixed.transpose(1, 2).reshape(n_models, n_rows, n_frames, dim))
 
 
 class Transformer(nn.Module):

@@ -68,8 +68,9 @@ class Reno(nn.Module):
 
     def forward(self, xs: Sequence[Tensor], noise: Noise | None) -> Output:
         """Return logits, and while training the loss of its own where it has one."""
-        tokens = [attend(x) for attend, x in zip(self.within, self.branches(xs), strict=True)]
-        joint = self.across(torch.cat(tokens, dim=2)).flatten(2)
+        tokens = [x + attend(x) for attend, x in zip(self.within, self.branches(xs), strict=True)]
+        fused = torch.cat(tokens, dim=2)
+        joint = (fused + self.across(fused)).flatten(2)
         loss = self._divergence([x.flatten(2) for x in tokens]) if noise is not None else None
         return Output(self.dense(joint, noise), loss)
 

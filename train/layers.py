@@ -247,7 +247,7 @@ class ConvFeatures(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2) with a residual: [model, row, token, dim] -> the same."""
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2): [model, row, token, dim] -> the same."""
 
     def __init__(self, rngs: Rngs, dim: int, *, heads: int) -> None:
         super().__init__()
@@ -255,13 +255,13 @@ class SelfAttention(nn.Module):
         self.query_key_value = Linear(rngs, dim, 3 * dim)
         self.out = Linear(rngs, dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x plus what its tokens say to each other."""
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return what a clip's tokens say to each of them; `valid` bool [model, row, token] are those that may be listened to."""
         n_models, n_rows, n_tokens, dim = x.shape
         flat = x.reshape(n_models, n_rows * n_tokens, dim)
         packed = self.query_key_value(flat).view(n_models * n_rows, n_tokens, 3, self.heads, dim // self.heads)
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # each [model x row, head, token, dim / head]
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = mixed.transpose(1, 2).reshape(n_models, n_rows * n_tokens, dim)
-        out: Tensor = flat + self.out(mixed)
+        mask = None if valid is None else valid.view(n_models * n_rows, 1, 1, n_tokens)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(n_models, n_rows * n_tokens, dim))
         return out.view(n_models, n_rows, n_tokens, dim)

@@ -88,11 +88,13 @@ def test_pooling_to_tokens_is_torchs_adaptive_pooling(length: int, n_tokens: int
     torch.testing.assert_close(pooling(length, n_tokens) @ signal, expected)
 
 
-def test_self_attention_is_torchs_multi_head_attention_plus_its_input() -> None:
-    """Output equals x + torch.nn.MultiheadAttention(x) with the same weights."""
+@pytest.mark.parametrize("masked", [False, True])
+def test_self_attention_is_torchs_multi_head_attention(masked: bool) -> None:
+    """Output equals torch.nn.MultiheadAttention(x) with the same weights, also where some tokens may not be listened to."""
     layer = SelfAttention(rngs(2), 8, heads=2)
     x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(0))
-    out = layer(x)
+    valid = torch.arange(5) < torch.tensor([[5, 2, 3], [1, 5, 4]])[..., None] if masked else None
+    out = layer(x, valid)
     for model in range(2):
         reference = nn.MultiheadAttention(8, 2, batch_first=True)
         with torch.no_grad():
@@ -100,7 +102,8 @@ def test_self_attention_is_torchs_multi_head_attention_plus_its_input() -> None:
             reference.in_proj_bias.copy_(layer.query_key_value.bias[model, 0])
             reference.out_proj.weight.copy_(layer.out.weight[model].T)
             reference.out_proj.bias.copy_(layer.out.bias[model, 0])
-        expected = x[model] + reference(x[model], x[model], x[model], need_weights=False)[0]
+        padding = None if valid is None else ~valid[model]
+        expected = reference(x[model], x[model], x[model], key_padding_mask=padding, need_weights=False)[0]
         torch.testing.assert_close(out[model], expected)
 
 
