@@ -290,21 +290,21 @@ def test_stopping_is_clean_and_resumable(tmp_path: Path, stop: str) -> None:
     data = {
         "store": "s.zarr",
         "corpora": {"bursts": {"adapter": "synthetic", "root": "audio"}},
-        "encoders": [{"name": "wav2vec2-base", "weights": "random"}],
-        "extract": {"unit_clips": 8, "batch_s": 5},
+        "encoders": ["wav2vec2-mini"],
+        "extract": {"unit_clips": 8, "batch_s": 0.1},
     }
     (tmp_path / "p.yaml").write_text(json.dumps(data))
     command = [sys.executable, "-c", "from voxcache.cli import main; main()", "extract", "p.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    done = tmp_path / "s.zarr/bursts/wav2vec2-base-random/done/pooled/c/0"
+    done = tmp_path / "s.zarr/bursts/wav2vec2-mini-random/done/pooled/c/0"
     deadline = time.monotonic() + 120
     while not done.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.01)
     process.send_signal(getattr(signal, stop))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "stopped. What is finished is kept; run the same command to go on." in err
     assert "Traceback" not in err
-    counts = open_store(tmp_path / "s.zarr").corpus("bursts").encoder("wav2vec2-base-random").ledger().counts()
+    counts = open_store(tmp_path / "s.zarr").corpus("bursts").encoder("wav2vec2-mini-random").ledger().counts()
     assert counts["ok"] >= 8
     assert counts["ok"] + counts["missing"] == 240
