@@ -172,6 +172,7 @@ def register(
             unit_rows=pipeline.extract.unit_clips,
             others_write=not alone,
         )
+        corpus = store.corpus(plan.scan.name)  # read anew when asked: the ids and hashes of a million clips are 200 MB
         if alone or registered.new:
             grow_encoders(corpus)
         _tell(corpus, registered, report)

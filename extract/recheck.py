@@ -73,7 +73,7 @@ def _recheck(
     worst, worst_clip = 0.0, "none"
     for row, values in zip(rows, stored.pooled_all(rows), strict=True):
         source, file = now[str(held.clip[row])]
-        clip = ClipFile(int(row), str(source.path), source.start_s, source.end_s, file.n_samples, file.error)
+        clip = ClipFile(int(row), source.file, source.start_s, source.end_s, file.n_samples, file.error)
         new = loaded.embed(plan, [read_clip(clip)], cutting=cutting, products=products).pooled[0]
         error = _apart(new[list(stored.layers)], values)
         if error > worst:

@@ -196,5 +196,5 @@ def _sample(corpora: Sequence[CorpusPlan]) -> list[np.ndarray]:
     picked = range(first, last, max(1, (last - first) // SAMPLE_CLIPS))[:SAMPLE_CLIPS]
     others = sorted(set(range(n)) - set(picked), key=lambda i: abs(i - n // 2))
     sources = [readable[i] for i in (*picked, *others)][:MOST_TRIED]
-    clips = (read_clip(ClipFile(0, str(clip.path), clip.start_s, clip.end_s, length)) for length, clip in sources)
+    clips = (read_clip(ClipFile(0, clip.file, clip.start_s, clip.end_s, length)) for length, clip in sources)
     return list(islice((clip for clip in clips if isinstance(clip, np.ndarray)), SAMPLE_CLIPS))

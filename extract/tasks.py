@@ -119,9 +119,7 @@ class _Files:
             place = int(self._listed[row])
             source = sources[place]
             found.append(
-                ClipFile(
-                    int(row), str(source.path), source.start_s, source.end_s, int(samples[row]), scanned[place].error
-                )
+                ClipFile(int(row), source.file, source.start_s, source.end_s, int(samples[row]), scanned[place].error)
             )
         return found
 

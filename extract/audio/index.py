@@ -40,8 +40,8 @@ class ClipLike(Protocol):
     """What a scan needs of a clip: a file and, for a part of it, the bounds in seconds."""
 
     @property
-    def path(self) -> Path:
-        """The audio file."""
+    def file(self) -> str:
+        """The audio file; a `Path` of each of a million is made of parts that are remembered one by one."""
 
     @property
     def start_s(self) -> float | None:
@@ -112,7 +112,7 @@ class FileIndex:
         """
         clips: dict[str, list[int]] = {}
         for i, source in enumerate(sources):
-            clips.setdefault(os.path.abspath(source.path), []).append(i)
+            clips.setdefault(os.path.abspath(source.file), []).append(i)
         found: dict[int, Scanned] = {}
 
         def take(entries: Iterable[_Entry]) -> None:
@@ -222,6 +222,6 @@ def _scanned(entry: _Entry, clip: ClipLike) -> Scanned:
         return Scanned(sha256, 0, entry.error)
     source = Source(entry.rate_hz, entry.n_frames, exact=False)
     try:
-        return Scanned(sha256, n_clip_samples(source, clip.path.name, clip.start_s, clip.end_s))
+        return Scanned(sha256, n_clip_samples(source, os.path.basename(clip.file), clip.start_s, clip.end_s))
     except AudioError as error:
         return Scanned(sha256, 0, str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import unicodedata
 from collections import defaultdict
@@ -61,13 +60,10 @@ class ClipSource:
     """
 
     clip: str
-    file: str | os.PathLike[str]
+    file: str
     start_s: float | None
     end_s: float | None
     values: Mapping[str, str | float]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "file", os.fspath(self.file))
 
     @property
     def path(self) -> Path:

@@ -51,12 +51,12 @@ def check_corpus(name: str, config: CorpusConfig, probe: Probe | None = None) ->
 
 
 def _missing(scan: CorpusScan, places: Sequence[str]) -> Iterator[str]:
-    seen: dict[Path, str | None] = {}
+    seen: dict[str, str | None] = {}
     for clip, where in zip(scan.clips, places, strict=True):
-        if clip.path not in seen:
-            seen[clip.path] = _file_problem(clip.path)
-        if seen[clip.path]:
-            yield f"{where}: expected an audio file at {str(clip.path)[:200]}, got {seen[clip.path]}. Correct the path."
+        if clip.file not in seen:
+            seen[clip.file] = _file_problem(clip.path)
+        if seen[clip.file]:
+            yield f"{where}: expected an audio file at {clip.file[:200]}, got {seen[clip.file]}. Correct the path."
 
 
 def _file_problem(path: Path) -> str | None:

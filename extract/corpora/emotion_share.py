@@ -89,7 +89,7 @@ def _clips(table: Table, split: str, folder: Path, problems: list[str]) -> list[
     for index, row in enumerate(table.rows):
         shares = {emotion: _share(row[emotion], table.where(index), emotion, problems) for emotion in EMOTIONS}
         clips.append(
-            ClipSource(clip_id(row["filename"]), folder / row["filename"], None, None, {**shares, "split": split})
+            ClipSource(clip_id(row["filename"]), str(folder / row["filename"]), None, None, {**shares, "split": split})
         )
     return clips
 

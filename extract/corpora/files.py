@@ -22,9 +22,9 @@ AUDIO_EXTENSIONS = frozenset(
 
 @dataclass(frozen=True)
 class Listing:
-    """Audio files below a folder, by id, in order of id; `ignored` counts the other files by ending."""
+    """Paths of the audio files below a folder, by id, in order of id; `ignored` counts the other files by ending."""
 
-    files: dict[str, Path]
+    files: dict[str, str]
     ignored: Counter[str]
 
     @property
@@ -50,16 +50,17 @@ def corpus_root(name: str, config: CorpusConfig) -> Path:
 
 def list_audio(root: Path, extensions: Collection[str] = AUDIO_EXTENSIONS) -> Listing:
     """Return the audio files below `root`, leaving out hidden files and folders."""
-    files: dict[str, Path] = {}
+    files: dict[str, str] = {}
     ignored: Counter[str] = Counter()
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        below = Path(folder).relative_to(root).as_posix()
         for name in sorted(names):
-            path = Path(folder, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in extensions:
-                files[clip_id(path.relative_to(root).as_posix())] = path
+            ending = os.path.splitext(name)[1].lower()
+            if ending in extensions:
+                files[clip_id(f"{below}/{name}")] = os.path.join(folder, name)
             else:
-                ignored[path.suffix.lower()] += 1
+                ignored[ending] += 1
     return Listing(dict(sorted(files.items())), ignored)

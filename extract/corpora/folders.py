@@ -19,8 +19,10 @@ def scan(name: str, config: CorpusConfig) -> CorpusScan:
     root = corpus_root(name, config)
     extensions = {f".{ending.lower().lstrip('.')}" for ending in config.extensions} or AUDIO_EXTENSIONS
     listing = list_audio(root, extensions)
+    classes = {clip.split("/")[0] for clip in listing.files if "/" in clip}
+    values = {name: {LABEL.name: name} for name in classes}  # one for all clips of a class
     clips = tuple(
-        ClipSource(clip, path, None, None, {LABEL.name: clip.split("/")[0]})
+        ClipSource(clip, path, None, None, values[clip.split("/")[0]])
         for clip, path in listing.files.items()
         if "/" in clip
     )

@@ -126,7 +126,7 @@ def _clip(reading: _Reading, index: int, problems: list[str]) -> ClipSource:
         values[_column_name(target)] = math.nan if number is None else number
     values |= {_column_name(name): row[name] for name in reading.meta}
     name = reading.cell(row, "clip") if "clip" in reading.source else _default_id(reading, written, start_s, end_s)
-    return ClipSource(clip_id(name) if name else "", reading.base / written, start_s, end_s, values)
+    return ClipSource(clip_id(name) if name else "", str(reading.base / written), start_s, end_s, values)
 
 
 def _number(text: str, expected: str, problems: list[str]) -> float | None:

@@ -61,7 +61,9 @@ def scan(name: str, config: CorpusConfig) -> CorpusScan:
     root = config.root.expanduser() if config.root else cache_dir() / plan.folder_name
     intensities = make(root, plan)
     clips = tuple(
-        ClipSource(clip, root / clip, None, None, {"label": label, "speaker": speaker, "intensity": intensities[clip]})
+        ClipSource(
+            clip, str(root / clip), None, None, {"label": label, "speaker": speaker, "intensity": intensities[clip]}
+        )
         for clip, label, speaker in (_identity(plan, *key) for key in plan.clips())
     )
     about = SYNTHETIC.about

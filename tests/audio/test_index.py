@@ -24,6 +24,10 @@ class Source:
     start_s: float | None = None
     end_s: float | None = None
 
+    @property
+    def file(self) -> str:
+        return str(self.path)
+
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -283,7 +287,7 @@ from voxcache.extract.audio import FileIndex, probe
 from voxcache.extract.corpora import CORPORA
 path = Path({str(path)!r})
 assert probe(path) == 1600
-assert FileIndex(path.with_suffix(".sqlite")).scan([SimpleNamespace(path=path, start_s=None, end_s=None)])
+assert FileIndex(path.with_suffix(".sqlite")).scan([SimpleNamespace(file=str(path), start_s=None, end_s=None)])
 assert list(CORPORA)
 print(sorted({{"torch", "torchaudio", "transformers", "pyarrow", "av"}} & set(sys.modules)))
 """
