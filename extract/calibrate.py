@@ -7,6 +7,7 @@ run cuts the same batches.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ SAMPLE_CLIPS = 16
 SAMPLE_S = 24.0
 MOST_S = 4.0
 """What one pass over the sample may take; an encoder so slow that this is one clip is not calibrated."""
+SHARE = 0.25
+"""Of the run, what all passes may take at most; a run too short for that is not calibrated."""
 
 PASSES = 3
 GAIN = 0.97
@@ -32,10 +35,12 @@ FAR = 1.2
 """A batch size whose first pass takes so much longer than the best is not tried again."""
 
 
-def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> int | None:
+def calibrate(
+    encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting, *, todo_s: float = math.inf
+) -> int | None:
     """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it.
 
-    None where fewer than two clips are given, of which nothing can be learned.
+    None where nothing was learned: fewer than two clips, or `todo_s`, the audio of the whole run, not worth measuring for.
 
     Sizes take turns, and of each the fastest pass counts: a machine that is busy for a moment slows all of them alike.
     """
@@ -43,11 +48,18 @@ def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -
         return ALONE
     if len(waves) < 2:
         return None
-    sample = _affordable(encoder, _sample(waves, *sample_limits(encoder.device)), cutting)
-    if len(sample) < 2:
+    budgets = _budgets(encoder.device)
+    sample = _sample(waves, *sample_limits(encoder.device))
+    pace = _pace(encoder, sample, cutting)
+    worth_s = SHARE * pace * todo_s / (PASSES * len(budgets))
+    sample = _sample(sample, min(MOST_S, worth_s) / pace, len(sample))
+    sample_s = pace * sum(map(len, sample)) / SAMPLE_RATE_HZ
+    if sample_s > worth_s:
+        return None
+    if sample_s > MOST_S:
         return ALONE
     fastest: dict[int, float] = {}
-    for budget in _budgets(encoder.device):
+    for budget in budgets:
         seconds = _seconds(encoder, sample, replace(cutting, budget_samples=budget))
         if seconds is None:
             break
@@ -61,6 +73,11 @@ def calibrate(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -
         if seconds < fastest[best] * GAIN:
             best = budget
     return best
+
+
+def unmeasured(device: str) -> int:
+    """Return the padded samples a batch of a run that was not calibrated: clips alone on a CPU, the smallest batches on a GPU."""
+    return int(CUDA_BUDGETS_S[0] * SAMPLE_RATE_HZ) if device.startswith("cuda") else ALONE
 
 
 def _budgets(device: str) -> list[int]:
@@ -83,14 +100,11 @@ def _sample(waves: Sequence[np.ndarray], most_s: float, most_clips: int) -> list
     return ordered
 
 
-def _affordable(encoder: Encoder, sample: list[np.ndarray], cutting: Cutting) -> list[np.ndarray]:
-    """Return the part of a sample that one pass can carry within `MOST_S`; this warms the encoder up as well."""
-    if len(sample) < 2:
-        return sample
+def _pace(encoder: Encoder, sample: Sequence[np.ndarray], cutting: Cutting) -> float:
+    """Return the seconds that one of audio takes, of one clip alone; this warms the encoder up as well."""
     middle, alone = sample[len(sample) // 2], replace(cutting, budget_samples=ALONE)
     seconds = min(_seconds(encoder, [middle], alone) or 0.0 for _ in range(2))
-    part = _sample(sample, MOST_S / max(seconds, 1e-6) * len(middle) / SAMPLE_RATE_HZ, len(sample))
-    return part if seconds * sum(map(len, part)) <= MOST_S * len(middle) else []
+    return max(seconds, 1e-6) * SAMPLE_RATE_HZ / len(middle)
 
 
 def _seconds(encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting) -> float | None:

@@ -27,7 +27,7 @@ from .profile import keep_profile
 from .progress import Reporter, Speed, Work
 from .session import Session, Settled, UnitReport
 from .tasks import settle_tasks, unit_tasks, units_of
-from .units import ALONE, SettleTask, Task
+from .units import SettleTask, Task
 from .watch import Spent, Watch
 
 MANY_LOST = 3
@@ -338,10 +338,10 @@ class _Here:
 
 
 def _settled(job: Job, found: Settled) -> int:
-    """Return the batch budget that all go on with; one that could not be measured holds for this run only."""
+    """Return the batch budget that all go on with; one that was not measured holds for this run only."""
     if found.budget_samples is not None:
         return int(job.writer.settle("batch_samples", {found.kind: found.budget_samples})[found.kind])
-    return int(job.writer.reader().attrs.get("batch_samples", {}).get(found.kind, ALONE))
+    return int(job.writer.reader().attrs.get("batch_samples", {}).get(found.kind, found.unmeasured))
 
 
 def _work(jobs: Sequence[Job], worker: tuple[int, int] | None) -> Work:

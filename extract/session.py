@@ -77,10 +77,12 @@ class UnitReport:
 class Settled:
     """What was measured before the first unit: a batch budget for this kind of device, the cost of low precision.
 
-    `budget_samples` is None where it was not to be measured, or could not be: too few clips could be decoded.
+    `budget_samples` is None where it was not to be measured, could not be (too few clips could be decoded), or was not worth
+    it (too little to do); `unmeasured` is what then holds.
     """
 
     kind: str
+    unmeasured: int
     budget_samples: int | None = None
     precision: dict[str, object] | None = None
     words: str = ""
@@ -225,7 +227,7 @@ class Session:
 
     def _settle(self, task: SettleTask) -> Settled:
         """Measure what is to be measured, on a sample of the corpus."""
-        from .calibrate import calibrate, sample_limits
+        from .calibrate import calibrate, sample_limits, unmeasured
         from .embed import Cutting
         from .precision import measure
 
@@ -239,14 +241,14 @@ class Session:
             waves = [clip for clip in self._decode(files) if isinstance(clip, np.ndarray)]
             encoder = self._encoder(task.encoder, self._writer(task.corpus, task.encoder))
             if task.calibrate and known is None:
-                budget = self._on_device(lambda: calibrate(encoder, waves, cutting))
+                budget = self._on_device(lambda: calibrate(encoder, waves, cutting, todo_s=task.todo_s))
             elif self.settings.batch_s is not None:
                 budget = int(self.settings.batch_s * SAMPLE_RATE_HZ)
             if task.compare and waves:
-                cutting = replace(cutting, budget_samples=budget or 1)
+                cutting = replace(cutting, budget_samples=budget or unmeasured(device.name))
                 found = self._on_device(lambda: measure(plan, encoder, waves, cutting))
                 precision, words = found.attributes(), str(found)
-        return Settled(device.kind, budget if task.calibrate else None, precision, words)
+        return Settled(device.kind, unmeasured(device.name), budget if task.calibrate else None, precision, words)
 
     def _on_device(self, work: Callable[[], T]) -> T:
         """Do something on the device, after what waits for it already."""

@@ -23,7 +23,7 @@ from .plan import CorpusPlan, EncoderPlan, Estimate, estimate, plan_corpora, pla
 from .progress import Reporter, wide_console
 from .run import HERE, Outcome, Where, check_options
 from .session import read_clip
-from .units import ALONE, ClipFile
+from .units import ClipFile
 
 TOLD_FROM_S = 10.0
 """Shorter work is not worth a line on where its time went."""
@@ -163,7 +163,7 @@ def _speeds(
 
 def _speed(plan: EncoderPlan, waves: Sequence[np.ndarray], loaded: Loaded, pipeline: Pipeline) -> float:
     """Return seconds of audio a second, measured on a few clips, decoding left out; 0 where there are none."""
-    from .calibrate import calibrate
+    from .calibrate import calibrate, unmeasured
     from .embed import Cutting, embed
 
     if not waves:
@@ -171,7 +171,8 @@ def _speed(plan: EncoderPlan, waves: Sequence[np.ndarray], loaded: Loaded, pipel
     encoder = loaded.get(plan)
     cutting = Cutting(pipeline.extract.max_s, pipeline.extract.overlap_s)
     asked = pipeline.extract.batch_s
-    budget = int(asked * SAMPLE_RATE_HZ) if asked else calibrate(encoder, waves, cutting) or ALONE
+    budget = int(asked * SAMPLE_RATE_HZ) if asked else calibrate(encoder, waves, cutting)
+    budget = budget or unmeasured(encoder.device)
     cutting = replace(cutting, budget_samples=budget)
     products = plan.products(pipeline.extract)
     embed(encoder, waves[:1], cutting=cutting, products=products)

@@ -54,13 +54,28 @@ def test_a_slow_encoder_is_not_calibrated_at_length(monkeypatch: pytest.MonkeyPa
     assert slow.calls <= 2
 
 
+@pytest.mark.parametrize(("todo_s", "measured"), [(20.0, False), (2_000.0, True)])
+def test_a_short_run_is_not_calibrated(todo_s: float, measured: bool) -> None:
+    """Measuring takes at most a quarter of the run: where that is not enough for two clips, none but the warm-up is spent."""
+    encoder = Timed(0.0, 0.002)
+    began = time.monotonic()
+    assert (calibrate(encoder, WAVES, Cutting(), todo_s=todo_s) is not None) is measured
+    if measured:
+        assert time.monotonic() - began < 2 * module.SHARE * 0.002 * todo_s
+    else:
+        assert encoder.calls == 2
+
+
 def test_one_clip_needs_no_calibration() -> None:
     """With fewer than two clips there is nothing to learn, which is not the same as to run them alone."""
     assert calibrate(Timed(0.0, 0.0), WAVES[:1], Cutting()) is None
 
 
-def test_what_could_not_be_measured_is_measured_by_the_next_run(tmp_path: Path) -> None:
+def test_what_could_not_be_measured_is_measured_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One tone and silence settle nothing; once there are more tones, a batch size is kept in the store."""
+    monkeypatch.setattr(module, "SHARE", 100.0)  # short as the run is
     data = {
         "store": str(tmp_path / "s.zarr"),
         "corpora": {"tones": {"root": str(tmp_path / "audio")}},

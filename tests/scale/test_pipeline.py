@@ -19,6 +19,7 @@ from small_run import small
 from voxcache.errors import EncoderError, RunError
 from voxcache.extract import compiling, dispatch
 from voxcache.extract import session as session_module
+from voxcache.extract import calibrate
 from voxcache.extract.calibrate import CPU_BUDGETS_S
 from voxcache.extract.encoders.acoustic import ENTRIES
 from voxcache.extract.encoders.acoustic_model import AcousticEncoder
@@ -114,6 +115,7 @@ def test_a_halved_budget_is_remembered_by_the_next_run(whole: Path, monkeypatch:
         fake.room = longest
 
     monkeypatch.setattr(EncoderWriter, "commit", fill_up)
+    monkeypatch.setattr(calibrate, "SHARE", 100.0)  # measured, short as the run is
     run(logmel(whole, "remembered.zarr", batch_s=None), fake)
     assert fake.refused >= 1
     kept = open_store(store).corpus("bursts").encoder("logmel").attrs["batch_samples"]
