@@ -17,9 +17,8 @@ from objects import assert_same
 from small_run import small
 
 from voxcache.errors import EncoderError, RunError
-from voxcache.extract import compiling, dispatch
+from voxcache.extract import calibrate, compiling, dispatch
 from voxcache.extract import session as session_module
-from voxcache.extract import calibrate
 from voxcache.extract.calibrate import CPU_BUDGETS_S
 from voxcache.extract.encoders.acoustic import ENTRIES
 from voxcache.extract.encoders.acoustic_model import AcousticEncoder
