@@ -79,17 +79,19 @@ def run(
     store: StoreOption = None,
     device: Device = None,
     dry_run: DryRun = False,
+    workers: Workers = 1,
+    log: Log = None,
     quiet: Quiet = False,
 ) -> None:
     """Run both stages: embed what is missing, train what is missing, write the report."""
     config = _load(pipeline, store, device)
-    _extract(config, quiet=quiet, dry_run=dry_run)
+    _extract(config, quiet=quiet, dry_run=dry_run, log=log)
     from .store.location import is_there
 
     if dry_run and not is_there(config.store):
         typer.echo("train: nothing to plan on yet, the store would be made by extract")
         return
-    _train(config, quiet=quiet, dry_run=dry_run, workers=1)
+    _train(config, quiet=quiet, dry_run=dry_run, workers=workers)
 
 
 @app.command(
@@ -142,6 +144,7 @@ def extract(
 def train(
     pipeline: PipelineFile = Path("pipeline.yaml"),
     store: StoreOption = None,
+    device: Device = None,
     dry_run: DryRun = False,
     workers: Workers = 1,
     scheduler: Scheduler = None,
@@ -151,7 +154,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Stage 2: run every head and fusion over the store and write the report. Needs no audio, no encoder, no GPU."""
-    config = _load(pipeline, store, None)
+    config = _load(pipeline, store, device)
     _train(config, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler, save=save)
 
 

@@ -29,8 +29,9 @@ def test_a_recipe_runs_from_audio_to_tables(tmp_path: Path, name: str, n_corpora
         fusion["pairs"] = [["audio-mamba-tiny", "hubert-base"], fusion["pairs"][-1]]
         config["train"]["heads"] = ["fcn", {"name": "cnn", "hidden": [16]}]
     path.write_text(yaml.safe_dump(config, sort_keys=False))
-    done = voxcache("run", path, cwd=tmp_path)
+    done = voxcache("run", path, "--device", "cpu", "--workers", "2", "--log", "log.jsonl", cwd=tmp_path)
     assert "RANDOM WEIGHTS" in done.stdout
+    assert '"event": "finished"' in (tmp_path / "log.jsonl").read_text()
     with (tmp_path / "mini" / "results" / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     n_heads, n_fusions = len(config["train"]["heads"]), 4 if fusion else 0
