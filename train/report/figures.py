@@ -40,13 +40,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """Figures under one heading, with a legend (HTML) and a sentence."""
+    """Figures under one heading, with a legend (HTML) and a sentence; `first` ones stand before the tables."""
 
     title: str
     figures: tuple[Figure, ...]
     legend: str = ""
     text: str = ""
     wide: bool = False
+    first: bool = False
 
 
 def panels(
@@ -93,7 +94,7 @@ def _at_a_glance(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Pane
         names = [f"{encoders}, {text}" if several else encoders for encoders, text in rows]
         figure = svg.dots(names, heads, marks, title=f"{corpus.name}, {what}: {name}", x_name=name, chance=chance)
         small = "lines: 95 % intervals" + ("; dashed: chance" if chance is not None else "")
-        yield Panel(f"At a glance: {what}", (Figure(figure, "", small),), svg.legend(heads), wide=True)
+        yield Panel(f"At a glance: {what}", (Figure(figure, "", small),), svg.legend(heads), wide=True, first=True)
 
 
 def _by_layer(corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequence[Experiment]) -> Iterator[Panel]:
