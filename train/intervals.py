@@ -33,7 +33,8 @@ def draw(
 ) -> dict[str, np.ndarray]:
     """Return each metric's mean over folds and seeds in every draw, float64 [draw].
 
-    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it. Two systems
+    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it, and a class of
+    which nothing was drawn there keeps the fold's own recall and F1 (see `scores.score_arrays`). Two systems
     on the same clips are drawn alike, so that the difference of what this returns for each is that of a paired bootstrap.
 
     Args:
@@ -46,11 +47,13 @@ def draw(
     cells = _cells(runs, y, unit, n_folds, n_classes)
     rng = generator("bootstrap", len(units))
     share = np.full(len(units), 1 / len(units))
+    shape = (len(runs) * n_folds, n_classes, n_classes)
+    whole = np.asarray(cells.sum(axis=0)).reshape(shape)
     drawn: list[list[np.ndarray]] = [[] for _ in METRICS]
     for start in range(0, draws, _CHUNK):
         weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))
-        counts = (cells.T @ weights.T).T.reshape(len(weights), len(runs) * n_folds, n_classes, n_classes)
-        for kept, values in zip(drawn, score_arrays(counts), strict=True):
+        counts = (cells.T @ weights.T).T.reshape(len(weights), *shape)
+        for kept, values in zip(drawn, score_arrays(counts, whole=whole), strict=True):
             kept.append(_mean_of_drawn(values))
     return {metric: np.concatenate(values) for metric, values in zip(METRICS, drawn, strict=True)}
 

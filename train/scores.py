@@ -50,21 +50,41 @@ def scores(counts: np.ndarray) -> Scores:
     return Scores(accuracy, uar, f1)
 
 
-def score_arrays(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def score_arrays(counts: np.ndarray, *, whole: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return accuracy, UAR and macro-F1 of confusion matrices [..., true class, predicted class], each [...].
 
     Matrices may hold weights instead of counts; an empty one scores NaN.
+
+    Args:
+        whole: matrices that `counts` are draws from; a class of which nothing was drawn keeps their recall and F1. Leaving it out
+            would raise the mean wherever rare classes are the worst.
     """
+    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
+    true, total = counts.sum(-1), counts.sum((-2, -1))
+    recall, f1 = _by_class(counts)
+    if whole is not None:
+        recall, f1 = (
+            np.where(true > 0, mine, theirs) for mine, theirs in zip((recall, f1), _by_class(whole), strict=True)
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = right.sum(-1) / total
+    return accuracy, *(np.where(total > 0, _mean_of_known(values), np.nan) for values in (recall, f1))
+
+
+def _by_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall and F1 of each class, NaN where it does not occur (F1: nor is predicted)."""
     right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     true, predicted = counts.sum(-1), counts.sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(true > 0, right / true, 0.0)
-        f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), 0.0)
-        return (
-            right.sum(-1) / true.sum(-1),
-            recall.sum(-1) / (true > 0).sum(-1),
-            f1.sum(-1) / (true + predicted > 0).sum(-1),
+        return right / np.where(true > 0, true, np.nan), 2 * right / np.where(
+            true + predicted > 0, true + predicted, np.nan
         )
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(-1) / known.sum(-1))
 
 
 def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

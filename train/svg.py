@@ -10,6 +10,8 @@ import numpy as np
 
 SIZE = 320
 HUES = 8
+_LONGEST = 64
+"""Characters of a name that stand beside a figure."""
 _SHAPES = ("circle", "square", "triangle", "diamond")
 
 
@@ -164,8 +166,10 @@ def dots(
     step = 9.0 * len(series) + 7
     ends = [value for mark in marks for value in (mark.low, mark.high)] + ([] if chance is None else [chance])
     margin = 0.03 * (max(ends) - min(ends) or 1.0)
-    left = min(300, 20 + round(6.2 * max(map(len, rows))))
-    axes = Axes((min(ends) - margin, max(ends) + margin), (0.0, 1.0), 640, round(step * len(rows)) + 52, left=left)
+    shown = [_shortened(name) for name in rows]
+    left = 20 + round(6.4 * max(map(len, shown)))
+    span = (min(ends) - margin, max(ends) + margin)
+    axes = Axes(span, (0.0, 1.0), max(640, left + 400), round(step * len(rows)) + 52, left=left)
     top, parts = axes.top, []
     for value in ticks(*axes.x):
         x, bottom = axes.at(value, 0.0)
@@ -177,8 +181,8 @@ def dots(
     middle = axes.at((axes.x[0] + axes.x[1]) / 2, 0.0)[0]
     parts.append(f'<text x="{middle:.1f}" y="{axes.height - 4}" text-anchor="middle">{escape(x_name)}</text>')
     for index, name in enumerate(rows):
-        y = top + step * (index + 0.5)
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+        text = f'<text x="{left - 8}" y="{top + step * (index + 0.5) + 4:.1f}" text-anchor="end">{escape(shown[index])}'
+        parts.append(f"{text}<title>{escape(name)}</title></text>")
     for mark in marks:
         y = top + step * mark.row + 3.5 + 9.0 * (mark.series + 0.5)
         (x, _), (x0, _), (x1, _) = (axes.at(value, 0.0) for value in (mark.value, mark.low, mark.high))
@@ -188,6 +192,10 @@ def dots(
             f'<path class="bar k{hue}" d="M{x0:.1f},{y:.1f}H{x1:.1f}"/>{_marks(mark.series, np.array([[x, y]]))}</g>'
         )
     return _svg(axes.width, axes.height, title, "".join(parts))
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def columns(

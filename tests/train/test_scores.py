@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,25 +58,50 @@ def test_holm_adjusts_as_r_does() -> None:
 
 
 def test_the_bootstrap_repeats_whole_groups() -> None:
-    """Its interval equals one made by writing every drawn group's clips out and scoring each fold with scikit-learn."""
+    """Its intervals equal those made by writing every drawn group's clips out and scoring each fold with scikit-learn.
+
+    A class of which nothing was drawn in a fold keeps its recall and F1 there.
+    """
     rng = np.random.default_rng(0)
     n, n_folds = 40, 2
-    unit, y = np.arange(n) // 5, rng.integers(0, 3, n)
+    unit, y = np.arange(n) // 5, rng.integers(0, 2, n)
+    y[(unit == 3) & (rng.random(n) < 0.6)] = 2  # a class of one group: most draws miss it
     fold = (unit % n_folds).astype(np.int64)
     runs = [Predictions(np.arange(n), fold, rng.integers(0, 3, n)) for _ in range(2)]
     ours = draw(runs, y, unit, n_classes=3, draws=80)
     weights = generator("bootstrap", 8).multinomial(8, np.full(8, 1 / 8), size=80)
-    written = []
+    written: dict[str, list[float]] = {"accuracy": [], "uar": [], "macro_f1": []}
+
+    def by_class(score: Callable[..., np.ndarray], part: np.ndarray, whole: np.ndarray, said: np.ndarray) -> float:
+        drawn, kept = (
+            score(y[rows], said[rows], average=None, labels=range(3), zero_division=np.nan) for rows in (part, whole)
+        )
+        return float(np.nanmean([d if c in y[part] else k for c, (d, k) in enumerate(zip(drawn, kept, strict=True))]))
+
     for weight in weights:
         clips = np.repeat(np.arange(n), weight[unit])
-        values = []
+        values: dict[str, list[float]] = {name: [] for name in written}
         for run in runs:
             for f in range(n_folds):
-                part = clips[fold[clips] == f]
+                part, whole = clips[fold[clips] == f], np.flatnonzero(fold == f)
                 if len(part):
-                    values.append(metrics.accuracy_score(y[part], run.predicted[part]))
-        written.append(np.mean(values))
-    np.testing.assert_allclose(interval(ours["accuracy"]), np.quantile(written, (0.025, 0.975)))
+                    values["accuracy"].append(metrics.accuracy_score(y[part], run.predicted[part]))
+                    values["uar"].append(by_class(metrics.recall_score, part, whole, run.predicted))
+                    values["macro_f1"].append(by_class(metrics.f1_score, part, whole, run.predicted))
+        for name, means in written.items():
+            means.append(float(np.mean(values[name])))
+    for name, means in written.items():
+        np.testing.assert_allclose(interval(ours[name]), np.quantile(means, (0.025, 0.975)))
+
+
+def test_draws_that_miss_a_rare_class_do_not_lift_the_interval() -> None:
+    """With a class of two clips, both wrong, the draws lie around the score and not around that of the other classes."""
+    y = np.repeat([0, 1, 2], (49, 49, 2))
+    run = Predictions(np.arange(100), np.zeros(100, dtype=np.int64), np.where(y == 2, 0, y))
+    drawn = draw([run], y, np.arange(100), n_classes=3)["uar"]
+    assert drawn.mean() == pytest.approx(2 / 3, abs=0.005)
+    low, high = interval(drawn)
+    assert low <= 2 / 3 <= high
 
 
 def test_clips_of_one_speaker_do_not_count_as_many() -> None:

@@ -18,7 +18,7 @@ from ..sheets import latex
 if TYPE_CHECKING:
     from ...store import Store
 
-VERSION = 4
+VERSION = 5
 HTML, MARKDOWN, CSV, LATEX = "report.html", "report.md", "table.csv", "tables.tex"
 _TEMPLATES = (
     "report.html.j2",
