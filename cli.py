@@ -158,6 +158,17 @@ def train(
     _train(config, quiet=quiet, dry_run=dry_run, workers=workers, scheduler=scheduler, save=save)
 
 
+@app.command(epilog="Example:  voxcache report mine.yaml")
+def report(pipeline: PipelineFile = Path("pipeline.yaml"), store: StoreOption = None, quiet: Quiet = False) -> None:
+    """Write the report of the experiments that are finished; train nothing. `voxcache train` writes it as well."""
+    from .store import open_store
+    from .train.run import report as write_report
+
+    config = _load(pipeline, store, None)
+    with _stopping():
+        write_report(config.train, open_store(config.store), config.results_dir, quiet=quiet)
+
+
 @app.command(epilog="Example:  voxcache encoders      Example:  voxcache encoders hubert-large")
 def encoders(
     name: Annotated[str | None, typer.Argument(help="show this one in full")] = None, as_json: AsJson = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -82,6 +83,11 @@ def print_end(summary: Summary) -> None:
         f"in {summary.seconds:.1f} s; report: {summary.report}",
         soft_wrap=True,
     )
+
+
+def print_reported(n_done: int, n_all: int, path: Path) -> None:
+    """Print of how many experiments the report is, and where it is."""
+    _out().print(f"report of {n_done} of {n_all} experiments: {path}", soft_wrap=True)
 
 
 @contextmanager

@@ -92,6 +92,31 @@ def run(
     return summary
 
 
+def report(config: TrainConfig, store: Store, results_dir: str | Path, *, quiet: bool = False) -> Path:
+    """Write the report of what is finished into `results_dir`, print its tables, train nothing; return the HTML file.
+
+    Raises:
+        ConfigError: what is asked for cannot be done.
+        TrainError: nothing of it is finished.
+    """
+    from . import console
+
+    planned = plan(config, store)
+    console.print_plan(planned)
+    keys, _ = _kept(Path(results_dir) / FILE)
+    n_done = sum(experiment.key in keys for experiment in planned.experiments)
+    if not n_done:
+        raise TrainError(
+            f"results {results_dir}: expected finished experiments, got none of {len(planned.experiments)}. "
+            f"Run `voxcache train` first."
+        )
+    with open_results(results_dir) as results:
+        path = _report(planned, store, results, quiet=quiet)
+        console.print_tables(planned, results)
+    console.print_reported(n_done, len(planned.experiments), path)
+    return path
+
+
 def _dry(planned: Plan, folder: Path, started: float) -> Summary:
     from . import console
 
@@ -146,9 +171,9 @@ def _train(
 
 
 def _report(planned: Plan, store: Store, results: Results, *, quiet: bool) -> Path:
-    from . import report
+    from .report import write
 
-    return report.write(planned, store, results, quiet=quiet)
+    return write(planned, store, results, quiet=quiet)
 
 
 def _failures(failed: Sequence[tuple[str, str]], total: int) -> str:

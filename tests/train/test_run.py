@@ -20,7 +20,7 @@ from voxcache.train.config import TrainConfig
 from voxcache.train.plan import plan
 from voxcache.train.report import baseline
 from voxcache.train.results import open_results
-from voxcache.train.run import Summary, run
+from voxcache.train.run import Summary, report, run
 from voxcache.train.tables import tables
 
 Make = Callable[..., Store]
@@ -361,3 +361,17 @@ def test_a_file_that_holds_no_results_is_refused(make_store: Make, tmp_path: Pat
     with pytest.raises(StoreError, match="expected a SQLite file of voxcache"):
         train(make_store(), tmp_path, heads=["knn"])
     assert "no database" in (tmp_path / "results.sqlite").read_text()
+
+
+def test_a_report_of_what_is_finished_trains_nothing(make_store: Make, tmp_path: Path) -> None:
+    """Of a larger grid the finished half is shown and the rest named; where nothing is finished, that is said."""
+    store, folder = make_store(), tmp_path / "out"
+    larger = TrainConfig.model_validate({**QUICK, "heads": ["linear", "logreg"]})
+    with pytest.raises(TrainError, match=r"got none of 4\. Run `voxcache train` first"):
+        report(larger, store, folder)
+    assert not folder.exists()
+    train(store, folder, heads=["linear"])
+    text = report(larger, store, folder, quiet=True).read_text()
+    assert text.count("failed or not run: made: ") == 2
+    with open_results(folder) as results:
+        assert len(results.done(e.key for e in plan(larger, store).experiments)) == 2
