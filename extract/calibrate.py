@@ -26,7 +26,7 @@ SAMPLE_S = 24.0
 MOST_S = 4.0
 """What one pass over the sample may take; an encoder so slow that this is one clip is not calibrated."""
 SHARE = 0.25
-"""Of the run, what all passes may take at most; a run too short for that is not calibrated."""
+"""Of the time that a corpus takes, what all passes may take. Too little to fill the smallest batch: nothing is measured."""
 
 PASSES = 3
 GAIN = 0.97
@@ -36,11 +36,12 @@ FAR = 1.2
 
 
 def calibrate(
-    encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting, *, todo_s: float = math.inf
+    encoder: Encoder, waves: Sequence[np.ndarray], cutting: Cutting, *, corpus_s: float = math.inf
 ) -> int | None:
     """Return the padded samples a batch that carry these clips fastest, smaller where there is little in it.
 
-    None where nothing was learned: fewer than two clips, or `todo_s`, the audio of the whole run, not worth measuring for.
+    None where nothing was learned: fewer than two clips, or too short a corpus. What is still to do of it has no say: a run that
+    goes on must cut the batches of the one that was stopped.
 
     Sizes take turns, and of each the fastest pass counts: a machine that is busy for a moment slows all of them alike.
     """
@@ -49,14 +50,14 @@ def calibrate(
     if len(waves) < 2:
         return None
     budgets = _budgets(encoder.device)
-    sample = _sample(waves, *sample_limits(encoder.device))
-    pace = _pace(encoder, sample, cutting)
-    worth_s = SHARE * pace * todo_s / (PASSES * len(budgets))
-    sample = _sample(sample, min(MOST_S, worth_s) / pace, len(sample))
-    sample_s = pace * sum(map(len, sample)) / SAMPLE_RATE_HZ
-    if sample_s > worth_s:
+    most_s, most_clips = sample_limits(encoder.device)
+    most_s = min(most_s, SHARE * corpus_s / (PASSES * len(budgets)))
+    if most_s < budgets[1] / SAMPLE_RATE_HZ:
         return None
-    if sample_s > MOST_S:
+    sample = _sample(waves, most_s, most_clips)
+    pace = _pace(encoder, sample, cutting)
+    sample = _sample(sample, MOST_S / pace, len(sample))
+    if pace * sum(map(len, sample)) > MOST_S * SAMPLE_RATE_HZ:
         return ALONE
     fastest: dict[int, float] = {}
     for budget in budgets:

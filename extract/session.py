@@ -78,7 +78,7 @@ class Settled:
     """What was measured before the first unit: a batch budget for this kind of device, the cost of low precision.
 
     `budget_samples` is None where it was not to be measured, could not be (too few clips could be decoded), or was not worth
-    it (too little to do); `unmeasured` is what then holds.
+    it (too short a corpus); `unmeasured` is what then holds.
     """
 
     kind: str
@@ -241,7 +241,7 @@ class Session:
             waves = [clip for clip in self._decode(files) if isinstance(clip, np.ndarray)]
             encoder = self._encoder(task.encoder, self._writer(task.corpus, task.encoder))
             if task.calibrate and known is None:
-                budget = self._on_device(lambda: calibrate(encoder, waves, cutting, todo_s=task.todo_s))
+                budget = self._on_device(lambda: calibrate(encoder, waves, cutting, corpus_s=task.corpus_s))
             elif self.settings.batch_s is not None:
                 budget = int(self.settings.batch_s * SAMPLE_RATE_HZ)
             if task.compare and waves:

@@ -42,9 +42,9 @@ def settle_tasks(jobs: Sequence[Job], settings: ExtractConfig) -> Iterator[Settl
             rows = np.concatenate(list(job.todo.values()))
             readable = [clip for clip in files[job.corpus.name].of(rows) if clip.error is None]
             sample = spread(readable, most_s=MOST_SAMPLE_S, most_clips=MOST_CLIPS)
-            todo_s = sum(clip.n_samples for clip in readable) / SAMPLE_RATE_HZ
+            corpus_s = float(job.corpus.n_samples.sum()) / SAMPLE_RATE_HZ
             remembered = dict(attributes.get("batch_samples", {}))
-            yield SettleTask(job.corpus.name, job.plan.name, tuple(sample), todo_s, remembered, calibrate, compare)
+            yield SettleTask(job.corpus.name, job.plan.name, tuple(sample), corpus_s, remembered, calibrate, compare)
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,13 @@ class UnitTask:
 class SettleTask:
     """A sample of a corpus on which an encoder's batch budget, or the cost of its precision, is to be measured.
 
-    `remembered` are the budgets known already, by kind of device; `todo_s` is the audio that the encoder is to embed there.
+    `remembered` are the budgets known already, by kind of device; `corpus_s` is the audio of the whole corpus.
     """
 
     corpus: str
     encoder: str
     clips: tuple[ClipFile, ...]
-    todo_s: float
+    corpus_s: float
     remembered: dict[str, int]
     calibrate: bool
     compare: bool
