@@ -51,7 +51,7 @@ EVERY = {
 def test_every_head_and_fusion_learns_what_can_be_learnt(make_store: Make, tmp_path: Path) -> None:
     """On embeddings that carry the class, every head and fusion is far above chance, and a second run trains nothing."""
     store = make_store()
-    config: dict[str, Any] = {**EVERY, "training": {"epochs": 30, "lr": 3e-3}}
+    config: dict[str, Any] = {**EVERY, "training": {"epochs": 12, "lr": 5e-3}}
     summary = train(store, tmp_path / "out", **config)
     assert (summary.trained, summary.reused) == (20, 0)
     with open_results(tmp_path / "out") as results:

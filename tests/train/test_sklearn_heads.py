@@ -28,9 +28,9 @@ EXPECTED_FAILURES = {
 
 @parametrize_with_checks(
     [
-        HeadClassifier("mlp2", epochs=60, lr=1e-2, patience=60),
+        HeadClassifier("mlp2", epochs=15, lr=3e-2, patience=15),
         HeadClassifier("logreg"),
-        HeadRegressor("mlp2", epochs=60, lr=1e-2, patience=60),
+        HeadRegressor("mlp2", epochs=15, lr=3e-2, patience=15),
         HeadRegressor("ridge"),
     ],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
