@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint install clean
+.PHONY: demo test slow lint install clean
 
 demo: install
 	$(VENV)/bin/voxcache run pipeline.yaml
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --durations 20  # two processes, a core each: OpenMP would spin on both
+
+slow: install
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --durations 10 -m slow  # what `test` leaves out: a few minutes
 
 lint: install
 	$(VENV)/bin/ruff check .

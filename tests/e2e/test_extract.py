@@ -261,6 +261,7 @@ def test_the_command_explains_itself_without_a_traceback(tmp_path: Path) -> None
     assert "not found" in voxcache("store", "info", "none.zarr", cwd=tmp_path, code=3).stderr
 
 
+@pytest.mark.slow
 def test_killed_extraction_resumes_to_the_same_bytes() -> None:
     """SIGKILL at random moments, resume, compare with an undisturbed run: see kill_loop.py, which also runs alone."""
     loop = Path(__file__).with_name("kill_loop.py")

@@ -14,7 +14,12 @@ from voxcache.rehearse import rehearse
 
 
 @pytest.mark.parametrize(
-    ("name", "n_corpora", "n_encoders"), [("reno", 3, 8), ("voc2vec", 6, 13), ("emotion-share", 1, 5)]
+    ("name", "n_corpora", "n_encoders"),
+    [
+        pytest.param("reno", 3, 8, marks=pytest.mark.slow),
+        pytest.param("voc2vec", 6, 13, marks=pytest.mark.slow),
+        ("emotion-share", 1, 5),
+    ],
 )
 def test_a_recipe_runs_from_audio_to_tables(tmp_path: Path, name: str, n_corpora: int, n_encoders: int) -> None:
     """Every corpus, encoder, head and fusion of the recipe ends in the tables; of RENO's pairs, that of figure 3 and the last."""

@@ -126,7 +126,7 @@ def test_alone_equals_funasr(small: Emotion2vecEncoder, n_samples: int, loudness
     assert errors.worst <= TOLERANCE
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize(("name", "shape"), [("emotion2vec-base", BASE), ("emotion2vec-plus-large", LARGE)])
 def test_full_size_equals_funasr(name: str, shape: Shape) -> None:
     """The published sizes with random weights: every layer is that of funasr's implementation."""

@@ -16,7 +16,7 @@ from voxcache.extract.encoders.registry import ENCODERS, load
 NAMES = ["wav2vec2-base", "hubert-large", "wavlm-base", "wavlm-large", "unispeech-sat-base", "data2vec-audio-base"]
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize("name", NAMES)
 def test_full_size_batch_equals_transformers_alone(name: str) -> None:
     """In the published size, every layer of every clip of a mixed batch is transformers' on the unpadded clip."""
@@ -27,7 +27,7 @@ def test_full_size_batch_equals_transformers_alone(name: str) -> None:
     assert errors.worst <= TOLERANCE
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 def test_reduced_billion_has_the_shape_of_its_card() -> None:
     """mms-1b, at two of its 48 blocks, emits layers of 1280 that are finite and exact."""
     config = {**ENCODERS.get("mms-1b").config, "num_hidden_layers": 2}

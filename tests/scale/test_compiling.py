@@ -13,6 +13,7 @@ from voxcache.extract.embed import Cutting, embed
 from voxcache.store import Products
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_blocks_give_the_same_numbers_in_batches_of_any_shape() -> None:
     """Every layer of three clips of different lengths agrees with the uncompiled model to float32's rounding."""

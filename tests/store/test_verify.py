@@ -42,6 +42,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
+MORE_DAMAGES = {"a zeroed file", "a zeroed page", "an empty file"}
+
+
 def _found(path: Path) -> list[str]:
     try:
         return [str(damage) for damage in verify(open_store(path))]
@@ -74,7 +77,9 @@ def _unit_of(array: str, rest: list[str]) -> tuple[str, ...]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=pytest.mark.slow) if name in MORE_DAMAGES else name for name in DAMAGES]
+)
 def test_damage_to_any_object_is_found_and_named_by_place(sound: Path, tmp_path: Path, damage: str) -> None:
     """Whichever file is damaged, one line of what is found names its corpus, encoder, array, unit and clips; mended, nothing is."""
     path = tmp_path / "s.zarr"

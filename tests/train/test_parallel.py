@@ -58,6 +58,7 @@ def test_what_a_killed_process_was_doing_is_done_again(make_store: Make, tmp_pat
     assert summary.trained == len(finished(store, tmp_path)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_job_that_always_dies_fails_alone(make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of six jobs kill their process every time: these are named with the reason, the four others are finished."""
