@@ -101,6 +101,7 @@ def test_shares_do_not_depend_on_what_others_have_done(whole: Path, tmp_path: Pa
     assert 0 < late.sum() < 36
 
 
+@pytest.mark.slow
 def test_a_worker_does_its_share_only(whole: Path, tmp_path: Path) -> None:
     """One of two workers leaves the other's units missing, and the second completes the store."""
     file = written(small(whole, "share.zarr"), tmp_path)
@@ -112,7 +113,7 @@ def test_a_worker_does_its_share_only(whole: Path, tmp_path: Path) -> None:
     assert_same(whole / "share.zarr", whole / "whole.zarr")
 
 
-@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+@pytest.mark.parametrize("options", [(), pytest.param(("--processes", "2"), marks=pytest.mark.slow)])
 def test_sigterm_finishes_what_is_in_hand_and_the_next_run_goes_on(
     whole: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
