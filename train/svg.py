@@ -170,16 +170,11 @@ def dots(
     left = 20 + round(6.4 * max(map(len, shown)))
     span = (min(ends) - margin, max(ends) + margin)
     axes = Axes(span, (0.0, 1.0), max(640, left + 400), round(step * len(rows)) + 52, left=left)
-    top, parts = axes.top, []
-    for value in ticks(*axes.x):
+    top, upright = axes.top, ticks(*axes.x)
+    parts = [axes.frame(upright, (), x_name, "")]
+    for value, kind in [(value, "grid") for value in upright] + ([] if chance is None else [(chance, "same")]):
         x, bottom = axes.at(value, 0.0)
-        parts.append(f'<path class="grid" d="M{x:.1f},{top}V{bottom:.1f}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" text-anchor="middle">{value:g}</text>')
-    if chance is not None:
-        x, bottom = axes.at(chance, 0.0)
-        parts.append(f'<path class="same" d="M{x:.1f},{top}V{bottom:.1f}"/>')
-    middle = axes.at((axes.x[0] + axes.x[1]) / 2, 0.0)[0]
-    parts.append(f'<text x="{middle:.1f}" y="{axes.height - 4}" text-anchor="middle">{escape(x_name)}</text>')
+        parts.append(f'<path class="{kind}" d="M{x:.1f},{top}V{bottom:.1f}"/>')
     for index, name in enumerate(rows):
         text = f'<text x="{left - 8}" y="{top + step * (index + 0.5) + 4:.1f}" text-anchor="end">{escape(shown[index])}'
         parts.append(f"{text}<title>{escape(name)}</title></text>")
