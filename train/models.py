@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import SchemaError
 from .architecture import Shape
 from .grid import Chosen
 
@@ -68,7 +69,13 @@ class NetworkModel:
         state = {name: torch.from_numpy(value).unsqueeze(0) for name, value in self.state.items()}
         stats = [(state[f"mean_{i}"], 1 / state[f"scale_{i}"]) for i in range(len(self.shape.dims))]
         network = Network(body, stats)
-        network.load_state_dict({name: value for name, value in state.items() if not name.startswith("target_")})
+        try:
+            network.load_state_dict({name: value for name, value in state.items() if not name.startswith("target_")})
+        except RuntimeError as error:
+            raise SchemaError(
+                f"head {self.chosen.label}: expected the weights of this version's network, got: {error}. "
+                f"Use the voxcache that wrote it, or keep it again with `voxcache train --save`."
+            ) from None
         return network.eval()
 
 

@@ -13,7 +13,11 @@ import skops.io
 
 from voxcache.errors import SchemaError, TrainError
 from voxcache.store.read import Store
-from voxcache.train.config import TrainConfig
+from voxcache.train.architecture import Shape
+from voxcache.train.config import ArchitectureConfig, TrainConfig
+from voxcache.train.grid import chosen_of
+from voxcache.train.heads import HEADS
+from voxcache.train.models import NetworkModel
 from voxcache.train.plan import plan
 from voxcache.train.run import run
 from voxcache.train.saving import HEAD, fit_on_all, load_saved, save, save_heads
@@ -101,6 +105,16 @@ def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
     (tmp_path / HEAD).write_text('{"format": 99}')
     with pytest.raises(SchemaError, match="expected format 1, got 99"):
         load_saved(tmp_path)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    """A head whose weights go by other names, as another version's may, is refused by name and not with torch's traceback."""
+    state = {"mean_0": np.zeros(4, np.float32), "scale_0": np.ones(4, np.float32), "body.old": np.zeros(2, np.float32)}
+    model = NetworkModel(
+        chosen_of("head", HEADS.get("linear"), ArchitectureConfig(name="linear")), Shape((4,), 2), state
+    )
+    with pytest.raises(SchemaError, match=r"(?s)head linear: .*Use the voxcache that wrote it"):
+        model.predict([np.zeros((1, 4), np.float32)])
 
 
 def test_a_fold_with_one_class_to_train_on_is_named(make_store: Make, tmp_path: Path) -> None:
