@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 from crc32c import crc32c
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.storage import LocalStore
 
 from ..errors import IntegrityError
@@ -53,12 +52,19 @@ def open_shards(array: Any) -> Shards | RemoteShards | None:
 
 
 def _plain(codec: Any) -> bool:
+    """Return whether chunks are raw little-endian values with a checksum, by the codec's JSON, which the format defines."""
+    described = codec.to_dict()
+    settings = described.get("configuration", {})
     return (
-        isinstance(codec, ShardingCodec)
-        and codec.index_location.value == "end"
-        and [type(inner) for inner in codec.codecs] == [BytesCodec, Crc32cCodec]
-        and [type(inner) for inner in codec.index_codecs] == [BytesCodec, Crc32cCodec]
+        described["name"] == "sharding_indexed"
+        and settings["index_location"] == "end"
+        and all([inner["name"] for inner in settings[part]] == ["bytes", "crc32c"] for part in ("codecs", "index_codecs"))
+        and all(_little(settings[part][0]) for part in ("codecs", "index_codecs"))
     )
+
+
+def _little(bytes_codec: dict[str, Any]) -> bool:
+    return bytes_codec.get("configuration", {}).get("endian", "little") == "little"  # a dtype of one byte has no order
 
 
 def _finder(store: Any) -> Callable[[str], Stretch | None] | None:
