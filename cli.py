@@ -49,7 +49,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(store_app, name="store")
 app.add_typer(corpus_app, name="corpus")
@@ -282,3 +281,10 @@ def main() -> None:
 
         print(redacted(f"error: {error}{notes}"), file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        from .installed import blame
+
+        if (found := blame(error)) is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        sys.exit(found.exit_code)

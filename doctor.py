@@ -7,30 +7,26 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from . import installed
 from .words import size
 
 State = Literal["ok", "note", "broken"]
 
-EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "train": ("experiments over a store", ("torch", "scikit-learn", "scipy", "jinja2")),
-    "extract": ("embedding audio", ("torch", "torchaudio", "transformers", "safetensors", "soundfile", "av")),
-    "cluster": ("--scheduler: Dask clusters and Slurm", ("distributed", "dask-jobqueue")),
-    "share": ("HDF5 and Parquet exports", ("h5py", "pyarrow")),
-    "remote": ("stores in buckets and behind web servers", ("obstore", "fsspec")),
-    "opensmile": ("openSMILE features", ("opensmile",)),
-    "mamba": ("Audio-Mamba's CUDA kernels", ("mamba-ssm",)),
+EXTRAS = {
+    "train": "experiments over a store",
+    "extract": "embedding audio",
+    "cluster": "--scheduler: Dask clusters and Slurm",
+    "share": "HDF5 and Parquet exports",
+    "arrays": "stores as dask and xarray",
+    "remote": "stores in buckets and behind web servers",
+    "opensmile": "openSMILE features",
+    "mamba": "Audio-Mamba's CUDA kernels",
 }
-"""What each extra is for, and the packages that it brings."""
-
-IMPORTED = {"torch": "torch", "torchaudio": "torchaudio", "transformers": "transformers", "zarr": "zarr", "av": "av",
-            "soundfile": "soundfile", "scikit-learn": "sklearn", "distributed": "distributed"}  # fmt: skip
-"""Packages that are imported to see whether they work here; a wheel can be installed and yet not load."""
+"""What each extra is for."""
 
 
 @dataclass(frozen=True)
@@ -72,41 +68,34 @@ def diagnose(store: Path = Path()) -> Diagnosis:
     )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _installed() -> list[Finding]:
-    found = [Finding("voxcache", f"{_version('voxcache')}, Python {platform.python_version()}")]
-    found.append(_loads("zarr", _version("zarr") or ""))
-    for extra, (purpose, packages) in EXTRAS.items():
-        versions = {package: _version(package) for package in packages}
-        missing = [package for package, number in versions.items() if number is None]
+    core = list(installed.requirements())
+    found = [Finding("voxcache", f"{installed.installed_version('voxcache')}, Python {platform.python_version()}")]
+    found += _broken(core) or [Finding("core", _versions(core))]
+    for extra, purpose in EXTRAS.items():
+        packages = list(installed.requirements(extra))
+        missing = [package for package, _ in packages if installed.installed_version(package) is None]
         if missing:
             text = f"not installed ({', '.join(missing)} missing)" if len(missing) < len(packages) else "not installed"
             advice = f"pip install 'voxcache[{extra}]' gives {purpose}"
             found.append(Finding(f"[{extra}]", text, "note", advice))
             continue
-        loads = [_loads(package, number or "") for package, number in versions.items() if package in IMPORTED]
-        broken = [finding for finding in loads if finding.state == "broken"]
-        text = ", ".join(f"{package} {number}" for package, number in versions.items())
-        found += broken or [Finding(f"[{extra}]", text)]
+        found += _broken(packages) or [Finding(f"[{extra}]", _versions(packages))]
     return found
 
 
-def _loads(package: str, number: str) -> Finding:
-    try:
-        import_module(IMPORTED[package])
-    except Exception as error:  # whatever a broken binary raises
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        advice = (
-            "torch and torchaudio must be of one release (2.11)" if package == "torchaudio" else f"reinstall {package}"
-        )
-        return Finding(package, f"{number} is installed, but does not import: {why}", "broken", advice)
-    return Finding(package, number)
+def _versions(packages: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{package} {installed.installed_version(package)}" for package, _ in packages)
+
+
+def _broken(packages: Sequence[tuple[str, str]]) -> list[Finding]:
+    """Return a finding for each package whose version does not fit or that does not load here."""
+    found = []
+    for pair in packages:
+        if problem := "".join(installed.problems_of([pair])):
+            text, _, advice = problem.removeprefix(pair[0]).lstrip(": ").partition(" Type: ")
+            found.append(Finding(pair[0], text, "broken", advice))
+    return found
 
 
 def _devices() -> list[Finding]:

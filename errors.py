@@ -12,6 +12,7 @@
     |   +-- IntegrityError   what is on disk is not what was written
     |   +-- StoreBusy        another process is writing
     |   +-- StoreUnreachable a store behind a network does not answer
+    +-- InstallError         packages that are installed do not fit or do not load
     +-- RunError             some units of work could not be done; all others are
     +-- TrainError           an experiment cannot be run as asked
         +-- Diverged         networks whose losses or outputs are no finite numbers
@@ -85,6 +86,12 @@ class StoreBusy(StoreError):
 
 class StoreUnreachable(StoreError):
     """A store behind a network does not answer; what is written is whole, and the same command goes on later."""
+
+
+class InstallError(VoxcacheError):
+    """Packages that are installed do not fit or do not load; the text says which and what to type."""
+
+    exit_code = 2
 
 
 class RunError(VoxcacheError):

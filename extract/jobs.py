@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError
+from ..installed import require
 from ..pipeline import Pipeline
 from ..store import (
     Corpus,
@@ -26,6 +27,7 @@ from ..store import (
 from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
 from ..store.location import place
+from ..store.readback import require_readback
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device, decode_threads
@@ -71,7 +73,14 @@ class Loaded:
 
     @cached_property
     def device(self) -> Device:
-        """Where encoders run."""
+        """Where encoders run. Asked for before the first clip is decoded.
+
+        Raises:
+            InstallError: a package that stage 1 needs does not load; else every clip would fail by its name.
+            StoreError: what would be written could not be read back.
+        """
+        require("extract", "torch", "torchaudio", "transformers", "soundfile", "av")
+        require_readback()
         return choose_device(self.wanted_device)
 
     def get(self, plan: EncoderPlan) -> Encoder:

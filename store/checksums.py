@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-from zarr.core.buffer.core import default_buffer_prototype
+from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from zarr.core.buffer import Buffer
+from zarr.abc.buffer import Buffer
 from zarr.core.sync import sync
 
 from .document import MAX_DOCUMENT_BYTES, document, refuse

@@ -12,8 +12,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
 
 from ..errors import StoreBusy
 from . import guard

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from crc32c import crc32c
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
-from zarr.core.buffer import default_buffer_prototype
+from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ..errors import IntegrityError

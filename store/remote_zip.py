@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Iterable
 
 import zarr
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, RangeByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync
 
 from ..errors import IntegrityError, SchemaError

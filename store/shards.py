@@ -55,16 +55,20 @@ def _plain(codec: Any) -> bool:
     """Return whether chunks are raw little-endian values with a checksum, by the codec's JSON, which the format defines."""
     described = codec.to_dict()
     settings = described.get("configuration", {})
-    return (
+    return bool(
         described["name"] == "sharding_indexed"
         and settings["index_location"] == "end"
-        and all([inner["name"] for inner in settings[part]] == ["bytes", "crc32c"] for part in ("codecs", "index_codecs"))
+        and all(
+            [inner["name"] for inner in settings[part]] == ["bytes", "crc32c"] for part in ("codecs", "index_codecs")
+        )
         and all(_little(settings[part][0]) for part in ("codecs", "index_codecs"))
     )
 
 
 def _little(bytes_codec: dict[str, Any]) -> bool:
-    return bytes_codec.get("configuration", {}).get("endian", "little") == "little"  # a dtype of one byte has no order
+    return bool(
+        bytes_codec.get("configuration", {}).get("endian", "little") == "little"
+    )  # a dtype of one byte has no order
 
 
 def _finder(store: Any) -> Callable[[str], Stretch | None] | None:

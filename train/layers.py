@@ -115,7 +115,7 @@ class Linear(nn.Module):
         """Return x W + b."""
         if not torch.is_grad_enabled():
             return torch.baddbmm(self.bias, x, self.weight)
-        out: Tensor = _Affine.apply(x, self.weight, self.bias, self.buffer)  # type: ignore[no-untyped-call]
+        out: Tensor = _Affine.apply(x, self.weight, self.bias, self.buffer)
         return out
 
 
@@ -228,9 +228,9 @@ class ConvFeatures(nn.Module):
         weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
         found = kernel()
         if found is not None and found.fits(x, weights):
-            out: Tensor = NativeConvolutions.apply(x, learns, self.n_tokens, *weights)  # type: ignore[no-untyped-call]
+            out: Tensor = NativeConvolutions.apply(x, learns, self.n_tokens, *weights)
             return out
-        return self._pool(TwoConvolutions.apply(x, learns, *weights))  # type: ignore[no-untyped-call]
+        return self._pool(TwoConvolutions.apply(x, learns, *weights))
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
         """Return the features, each layer over all models and clips at once: what a GPU wants, and slower on a CPU."""

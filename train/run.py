@@ -148,7 +148,10 @@ def _train(
 ) -> tuple[tuple[str, str], ...]:
     if not todo:
         return ()
+    from ..installed import require
     from .execute import jobs, pick_device, run_jobs
+
+    require("train", "torch", "scipy", "scikit-learn")
 
     context = Context(", ".join(planned.config.target_names), planned.training.model_dump_json(), versions())
     wanted = jobs(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import voxcache
 
-from voxcache import doctor
+from voxcache import doctor, installed
 from voxcache.doctor import Finding, diagnose, show
 from voxcache.extract import devices
 
@@ -29,8 +29,8 @@ def test_the_command_prints_json_that_says_whether_something_is_broken(tmp_path:
 
 def test_a_missing_extra_is_a_note_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is broken by what was never installed."""
-    real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mamba-ssm" else real(name))
+    real = installed.installed_version
+    monkeypatch.setattr(installed, "installed_version", lambda name: None if name == "mamba-ssm" else real(name))
     finding = found(diagnose(), "[mamba]")
     assert finding.state == "note"
     assert finding.advice == "pip install 'voxcache[mamba]' gives Audio-Mamba's CUDA kernels"
@@ -38,21 +38,33 @@ def test_a_missing_extra_is_a_note_with_the_command_that_installs_it(monkeypatch
 
 def test_a_package_that_does_not_import_is_broken_and_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """A torchaudio built for another torch is the usual case; its error is faked here."""
-    real = doctor.import_module
+    real = installed.import_module
 
     def fake(name: str) -> Any:
         if name == "torchaudio":
             raise OSError("undefined symbol: _ZN2at4_ops (a test's fake)\nand more")
         return real(name)
 
-    monkeypatch.setattr(doctor, "import_module", fake)
+    monkeypatch.setattr(installed, "import_module", fake)
     diagnosis = diagnose()
     assert diagnosis.broken
-    assert "does not import: undefined symbol: _ZN2at4_ops" in found(diagnosis, "torchaudio").found
+    finding = found(diagnosis, "torchaudio")
+    assert "does not load: undefined symbol: _ZN2at4_ops" in finding.found
+    assert finding.advice.startswith("pip install --upgrade")
     lines: list[str] = []
     show(diagnosis, lines.append)
     assert lines[-1] == "broken: torchaudio"
     assert any(line.startswith(" ! torchaudio") for line in lines)
+
+
+def test_a_version_that_does_not_fit_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zarr older than what the metadata asks for is named with the line that mends it."""
+    real = installed.version
+    monkeypatch.setattr(installed, "version", lambda name: "3.0.1" if name == "zarr" else real(name))
+    finding = found(diagnose(), "zarr")
+    bound = dict(installed.requirements())["zarr"]
+    assert (finding.state, finding.found) == ("broken", f"expected {bound}, got 3.0.1.")
+    assert finding.advice == f"pip install 'zarr{bound}'"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from made_store import Made, fill, register
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-from zarr.core.buffer.core import default_buffer_prototype
+from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from voxcache.errors import ConfigError, IntegrityError, KeyMismatch, SchemaError, StoreError, UnknownName
