@@ -99,7 +99,12 @@ def require(extra: str, *imported: str) -> None:
     Raises:
         InstallError: everything that does not fit, a sentence each with the line to type.
     """
-    problems = [misfit(*wanted) for wanted in dict.fromkeys((*requirements(), *requirements(extra)))]
+    wanted = dict.fromkeys((*requirements(), *requirements(extra)))
+    if missing := [package for package, _ in wanted if installed_version(package) is None]:
+        raise InstallError(
+            f"{', '.join(missing)}: needed for this, not installed. Type: pip install 'voxcache[{extra}]'"
+        )
+    problems = [misfit(*pair) for pair in wanted]
     problems = [problem for problem in problems if problem] or [load_failure(package) for package in imported]
     if found := [problem for problem in problems if problem]:
         raise InstallError("\n".join(found))

@@ -111,6 +111,8 @@ def test_an_mp3_without_a_count_is_read_to_its_end(tmp_path: Path) -> None:
     with av.open(str(path), "w", options={"write_xing": "0"}) as container:
         stream = container.add_stream("libmp3lame", rate=44_100, options={"b": "0", "q": "4"})
         stream.layout = "mono"
+        if not hasattr(stream.codec_context, "global_quality"):
+            pytest.skip("this PyAV cannot encode MP3 of a variable rate")
         stream.codec_context.qscale = True
         stream.codec_context.global_quality = 4 * 118
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="s16p", layout="mono")
