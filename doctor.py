@@ -199,12 +199,12 @@ def _scan(torch: Any) -> Finding:
 
 
 def _machine() -> list[Finding]:
-    from .extract.devices import decode_threads, usable_cores
+    from .extract.devices import decode_threads
+    from .machine import memory_bytes, usable_cores
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return [
         Finding("cores", f"{usable_cores()} usable of {os.cpu_count()}; {decode_threads()} threads decode audio"),
-        Finding("memory", size(memory)),
+        Finding("memory", size(memory_bytes())),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
 from ..errors import ConfigError
+from ..machine import memory_bytes, usable_cores
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Device:
     def describe(self) -> str:
         """Return the device in words."""
         return self.words
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use; a batch system often grants fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_threads(n_processes: int = 1) -> int:
@@ -85,8 +80,7 @@ def choose_device(wanted: str) -> Device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cpu":
         keep_freed_memory()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory // 2)
+        return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory_bytes() // 2)
     if not re.fullmatch(r"cuda(:\d+)?", wanted):
         raise ConfigError(f"$.extract.device: expected auto, cpu, cuda or cuda:N, got {wanted!r}.")
     index = int(wanted.partition(":")[2] or 0)

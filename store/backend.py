@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -17,6 +16,7 @@ from zarr.abc.store import ByteRequest
 from zarr.storage import LocalStore
 
 from . import guard
+from .files import move, to_disk
 from .location import Url, place
 from .locks import writer_lock as writer_lock
 
@@ -191,7 +191,7 @@ def _is_document(path: Path) -> bool:
 
 
 def _appear(partial: Path, path: Path) -> None:
-    partial.replace(path)
+    move(partial, path)
 
 
 def _sync_all(paths: Iterable[Path]) -> None:
@@ -199,18 +199,10 @@ def _sync_all(paths: Iterable[Path]) -> None:
     paths = list(paths)
     if len(paths) < 2:
         for path in paths:
-            _sync(path)
+            to_disk(path)
         return
     with ThreadPoolExecutor(min(len(paths), SYNC_THREADS)) as pool:
-        list(pool.map(_sync, paths))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        list(pool.map(to_disk, paths))
 
 
 def remove_partials(path: str | Path) -> int:

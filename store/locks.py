@@ -4,6 +4,7 @@ Beside the store `s.zarr` lie
     .s.zarr.lock                  exclusive for one plain writer, shared by workers that commit units
     .s.zarr.register.lock         exclusive for whoever changes what all share: groups, columns, attributes
     .s.zarr.worker-2-of-3.lock    exclusive for that worker, so that no part of the work is done twice
+    .holder.<any of these>        who holds it, in words; Windows lets nobody read a file that is locked
 
 Readers take none: what they can see is whole at every moment (see `write`).
 """
@@ -11,6 +12,7 @@ Readers take none: what they can see is whole at every moment (see `write`).
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import socket
@@ -20,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from .. import machine
 from ..errors import ConfigError, StoreBusy, StoreError
 from .location import Url
 from .location import place as located
@@ -55,17 +58,18 @@ def writer_lock(path: Path) -> Iterator[None]:
             yield
         return
     _require_writable(where)
-    with _open(_beside(where, "lock")) as file:
+    place = _beside(where, "lock")
+    with _open(place) as file:
         if not _try(file, exclusive=True):
-            raise _busy(where, file)
-        _sign(file, _myself())
-        yield
+            raise _busy(where)
+        with _signed_by(place, _myself()):
+            yield
 
 
 class WorkerLock:
     """One worker's hold on a store. `alone` is True where no other worker is committing units."""
 
-    def __init__(self, path: Path, writing: IO[str], registering: contextlib.ExitStack, *, alone: bool) -> None:
+    def __init__(self, path: Path, writing: IO[bytes], registering: contextlib.ExitStack, *, alone: bool) -> None:
         self.alone = alone
         self._path = path
         self._writing = writing
@@ -80,8 +84,8 @@ class WorkerLock:
         """
         if self._registered:
             return
-        if self.alone and not _try(self._writing, exclusive=False):
-            raise _busy(self._path, self._writing)
+        if self.alone and not _shared_instead(self._writing):
+            raise _busy(self._path)
         self._registered = True
         self._registering.close()
 
@@ -120,15 +124,15 @@ def worker_lock(
         place = _beside(where, f"worker-{index}-of-{count}.lock")
         mine = stack.enter_context(_removed_after(place, _take(place, PROBE_S)))
         if mine is None:
-            raise StoreBusy(f"store {where.name}: {_signed(place)} runs already. Start each worker once.")
-        _sign(mine, f"worker {index} of {count}, {_myself()}")
+            raise StoreBusy(f"store {where.name}: {_holder(place)} runs already. Start each worker once.")
+        stack.enter_context(_signed_by(place, f"worker {index} of {count}, {_myself()}"))
         _require_one_count(where, count)
         registering = stack.enter_context(contextlib.ExitStack())
         registering.enter_context(registration_lock(where, say=say, wait_s=wait_s))
         writing = stack.enter_context(_open(_beside(where, "lock")))
         alone = _try(writing, exclusive=True)
         if not alone and not _try(writing, exclusive=False):
-            raise _busy(where, writing, me=place)
+            raise _busy(where, me=place)
         yield WorkerLock(where, writing, registering, alone=alone)
 
 
@@ -154,18 +158,18 @@ def registration_lock(path: Path | Url, *, say: Say | None = None, wait_s: float
     file = _take(place, min(PATIENCE_S, wait_s))
     if file is None:
         if say is not None:
-            say(f"waiting for another worker to register its clips ({_signed(place)})")
+            say(f"waiting for another worker to register its clips ({_holder(place)})")
         file = _take(place, wait_s)
     with _removed_after(place, file):
         if file is None:
             raise StoreBusy(
-                f"store {where.name}: another process has been registering for {wait_s:.0f} s ({_signed(place)}). See what "
+                f"store {where.name}: another process has been registering for {wait_s:.0f} s ({_holder(place)}). See what "
                 f"it does; then run the same command again."
             )
-        _sign(file, _myself())
         _registering.add(me)
         try:
-            yield
+            with _signed_by(place, _myself()):
+                yield
         finally:
             _registering.discard(me)
 
@@ -182,10 +186,10 @@ def _require_writable(path: Path) -> None:
         )
 
 
-def _open(place: Path) -> IO[str]:
+def _open(place: Path) -> IO[bytes]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        return place.open("a+")
+        return place.open("a+b")
     except OSError as error:
         raise StoreError(
             f"{place}: cannot be made: {error.strerror}. Writing a store needs a lock file beside it: change the permissions "
@@ -193,7 +197,7 @@ def _open(place: Path) -> IO[str]:
         ) from error
 
 
-def _take(place: Path, wait_s: float) -> IO[str] | None:
+def _take(place: Path, wait_s: float) -> IO[bytes] | None:
     """Return a lock file that is made for this, held; None where another holds it for all of `wait_s`."""
     until = time.monotonic() + wait_s
     while True:
@@ -207,7 +211,7 @@ def _take(place: Path, wait_s: float) -> IO[str] | None:
 
 
 @contextlib.contextmanager
-def _removed_after(place: Path, file: IO[str] | None) -> Iterator[IO[str] | None]:
+def _removed_after(place: Path, file: IO[bytes] | None) -> Iterator[IO[bytes] | None]:
     if file is None:
         yield None
         return
@@ -215,55 +219,79 @@ def _removed_after(place: Path, file: IO[str] | None) -> Iterator[IO[str] | None
         try:
             yield file
         finally:
-            place.unlink(missing_ok=True)
+            if machine.WINDOWS:  # nobody can remove what is open: not we what we hold, nor what another has taken since
+                file.close()
+            with contextlib.suppress(PermissionError):
+                place.unlink(missing_ok=True)
 
 
-def _still_there(file: IO[str], place: Path) -> bool:
+def _still_there(file: IO[bytes], place: Path) -> bool:
     """Return whether the file held is the one that others would open: its last holder may have removed it meanwhile."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+        return machine.WINDOWS or os.path.samestat(os.fstat(file.fileno()), place.stat())
     except FileNotFoundError:
         return False
 
 
-def _try(file: IO[str], *, exclusive: bool) -> bool:
+def _try(file: IO[bytes], *, exclusive: bool) -> bool:
+    """Lock an open file for as long as it is open, with `flock`, on Windows `LockFileEx`; False where another holds it."""
+    import portalocker
+
+    kind = portalocker.LockFlags.EXCLUSIVE if exclusive else portalocker.LockFlags.SHARED
     try:
-        import fcntl
-    except ImportError:
-        raise StoreError("writing a store needs a Unix-like system; reading works everywhere. Extract there.") from None
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
+        portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
         return False
-    except OSError as error:
+    except portalocker.LockException as error:
+        why = getattr(error.__cause__, "strerror", None) or error
         raise StoreError(
-            f"{file.name}: cannot be locked: {error.strerror}. Choose a file system with locks for the store."
+            f"{file.name}: cannot be locked: {why}. Choose a file system with locks for the store."
         ) from error
+    except ImportError as error:
+        raise StoreError(f"{file.name}: cannot be locked: {error}. Install it: pip install pywin32.") from error
     return True
+
+
+def _shared_instead(file: IO[bytes]) -> bool:
+    """Turn an exclusive lock into a shared one, by way of none: Windows knows no other. False where another was faster."""
+    import portalocker
+
+    portalocker.unlock(file)
+    return _try(file, exclusive=False)
 
 
 def _myself() -> str:
     return f"pid {os.getpid()} on {socket.gethostname()}"
 
 
-def _sign(file: IO[str], text: str) -> None:
-    file.truncate(0)
-    file.write(text)
-    file.flush()
+def _signature(place: Path) -> Path:
+    return place.with_name(f".holder{place.name}")
 
 
-def _signed(place: Path) -> str:
+@contextlib.contextmanager
+def _signed_by(place: Path, text: str) -> Iterator[None]:
+    """Let others read who holds a lock that is held here. That is a courtesy: where it cannot be written, it is unknown."""
+    with contextlib.suppress(OSError):
+        _signature(place).write_text(text, encoding="utf-8")
     try:
-        return place.read_text().strip() or "unknown"
-    except OSError:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            _signature(place).unlink(missing_ok=True)
+
+
+def _holder(place: Path) -> str:
+    try:
+        return _signature(place).read_text(encoding="utf-8").strip() or "unknown"
+    except (OSError, ValueError):
         return "unknown"
 
 
 def _held_workers(path: Path) -> list[Path]:
     """Return the lock files of workers that run now."""
     held = []
-    for place in sorted(path.parent.glob(f".{path.name}.worker-*-of-*.lock")):
-        with contextlib.suppress(FileNotFoundError), place.open("r") as file:
+    for place in sorted(path.parent.glob(f".{glob.escape(path.name)}.worker-*-of-*.lock")):
+        with contextlib.suppress(FileNotFoundError), place.open("rb") as file:
             if not _try(file, exclusive=False):
                 held.append(place)
     return held
@@ -273,16 +301,14 @@ def _require_one_count(path: Path, count: int) -> None:
     others = [place for place in _held_workers(path) if not re.search(rf"-of-{count}\.lock$", place.name)]
     if others:
         raise StoreBusy(
-            f"store {path.name}: expected workers of one count, but {_signed(others[0])} runs and this would be one of "
+            f"store {path.name}: expected workers of one count, but {_holder(others[0])} runs and this would be one of "
             f"{count}. Wait for it, or stop it."
         )
 
 
-def _busy(path: Path, file: IO[str], me: Path | None = None) -> StoreBusy:
-    file.seek(0)
-    workers = "; ".join(_signed(place) for place in _held_workers(path) if place != me)
-    holder = workers or file.read().strip() or "unknown"
+def _busy(path: Path, me: Path | None = None) -> StoreBusy:
+    workers = "; ".join(_holder(place) for place in _held_workers(path) if place != me)
     return StoreBusy(
-        f"store {path.name}: another process is writing to it ({holder}). Wait for it, or stop it; nothing it has finished "
-        f"will be done again."
+        f"store {path.name}: another process is writing to it ({workers or _holder(_beside(path, 'lock'))}). Wait for it, or "
+        f"stop it; nothing it has finished will be done again."
     )
