@@ -106,7 +106,14 @@ def _devices() -> list[Finding]:
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {_simd()}"
     found = [Finding("cpu", threads), *_cuda(torch)]
     if torch.backends.mps.is_available():
-        found.append(Finding("mps", "there, not used: its kernels have not been compared with the CPU's", "note"))
+        found.append(
+            Finding(
+                "mps",
+                f"{torch.backends.mps.get_name()}; its kernels have not been compared with the CPU's",
+                "note",
+                "`voxcache store verify --re-embed` compares them on your clips; `--device cpu` goes without it",
+            )
+        )
     return found
 
 

@@ -27,15 +27,6 @@ def move(source: Path, target: Path) -> None:
     _patiently(lambda: os.replace(source, target), target)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or nothing.
-
-    Raises:
-        StoreError: on Windows, another has it open and keeps it.
-    """
-    _patiently(lambda: path.unlink(missing_ok=True), path)
-
-
 def to_disk(path: Path) -> None:
     """Wait until the disk has a file, or the names in a folder; Windows keeps those by itself and syncs no folder."""
     if machine.WINDOWS and path.is_dir():
@@ -57,7 +48,7 @@ def _patiently(act: Callable[[], None], path: Path) -> None:
                 raise
             if time.monotonic() > until:
                 raise StoreError(
-                    f"{path}: cannot be replaced or removed: another program has it open ({error.strerror}). Close it "
+                    f"{path}: cannot be replaced or moved: another program has it open ({error.strerror}). Close it "
                     f"there, such as in a notebook, and run the same command again."
                 ) from error
         time.sleep(POLL_S)

@@ -106,7 +106,7 @@ def pack(path: str | Path, out: str | Path, selection: Selection | None = None) 
                 else:
                     write_archive(staging, out)
                 packed = replace(packed, sums=out.with_name(f"{out.name}.sha256"))
-                packed.sums.write_text(f"{file_sha256(out)}  {out.name}\n", encoding="utf-8")
+                packed.sums.write_text(f"{file_sha256(out)}  {out.name}\n", encoding="utf-8", newline="\n")
             else:
                 move(staging, out)
                 packed = replace(packed, sums=out / SUMS)

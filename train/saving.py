@@ -202,7 +202,7 @@ def save(folder: Path, head: SavedHead) -> None:
     arrays: dict[str, np.ndarray] = {}
     about = {**head.about, "model": _Writer(partial, arrays).describe(head.model)}
     save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partial / WEIGHTS)
-    (partial / HEAD).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    (partial / HEAD).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="\n")
     shutil.rmtree(folder, ignore_errors=True)
     move(partial, folder)
 

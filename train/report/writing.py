@@ -98,5 +98,5 @@ def signed(value: float, metric: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", newline="\n")
     move(partial, path)
