@@ -96,7 +96,7 @@ TAKEN = {
     "a folder is opened": "os.open('.', os.O_RDONLY)",
     "a file that is read is synced": "f = open('program.py', encoding='utf-8'); os.fsync(f.fileno())",
     "an open file is replaced": "f = open('a', 'w'); open('b', 'w').close(); os.replace('b', 'a')",
-    "a mapped file is removed": "f = open('program.py', 'rb'); m = mmap.mmap(f.fileno(), 0, access=1); f.close(); os.remove(f.name)",
+    "a mapped file is removed": "f = open('program.py', 'rb'); m = mmap.mmap(f.fileno(), 0, prot=1); f.close(); os.remove(f.name)",
     "a process is asked by a signal": "os.kill(os.getppid(), 0)",
     "fcntl is imported": "import fcntl",
     "memory is asked of POSIX": "os.sysconf('SC_PAGE_SIZE')",

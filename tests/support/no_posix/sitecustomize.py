@@ -7,8 +7,8 @@ this process has open or mapped, or a folder with such a file in it; names with 
 What text is: files opened without an encoding, and the console, have code page 1252; lines end as they do there.
 
 portalocker gets a stand-in for its Windows branch: locks that keep others from reading, and exclusive ones that cannot be turned
-into shared ones. It keeps files apart by `flock`, so that processes are kept apart for real. Drives, backslashes and the length of paths
-are not faked.
+into shared ones. It keeps files apart by `flock`, so that processes are kept apart for real. Drives, backslashes and the length of
+paths are not faked.
 """
 
 from __future__ import annotations
