@@ -65,7 +65,9 @@ def _there(value: object) -> object:
 def made_mps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Let torch find a Mac's GPU; give how often it was waited for and its memory was freed."""
     told: Counter[str] = Counter()
-    monkeypatch.setattr(torch.backends.mps, "is_available", cache(lambda: True))  # torch's own is cached, and asked for that
+    monkeypatch.setattr(
+        torch.backends.mps, "is_available", cache(lambda: True)
+    )  # torch's own is cached, and asked for that
     monkeypatch.setattr(torch.backends.mps, "get_name", lambda: NAME)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: MEMORY_BYTES)
     for name in ("synchronize", "empty_cache"):

@@ -13,14 +13,11 @@ paths are not faked.
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import errno
 import fcntl
 import importlib.util
 import io
-import multiprocessing.popen_spawn_posix
-import multiprocessing.util
 import os
 import shutil
 import signal
@@ -31,27 +28,29 @@ from collections.abc import Callable
 from typing import Any
 
 real = types.SimpleNamespace(
-    open=os.open, fsync=os.fsync, kill=os.kill, mkdir=os.mkdir, io_open=io.open, flock=fcntl.flock, flags=fcntl.fcntl,
-    GETFL=fcntl.F_GETFL, LOCK_SH=fcntl.LOCK_SH, LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB, LOCK_UN=fcntl.LOCK_UN,
+    open=os.open, fsync=os.fsync, kill=os.kill, mkdir=os.mkdir, io_open=io.open, import_=builtins.__import__,
+    flock=fcntl.flock, flags=fcntl.fcntl, GETFL=fcntl.F_GETFL,
+    LOCK_SH=fcntl.LOCK_SH, LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB, LOCK_UN=fcntl.LOCK_UN,
 )  # fmt: skip
-_ = (asyncio, multiprocessing.util)  # the standard library's own parts for Linux are loaded by now
 GONE_MODULES = ("fcntl", "resource", "pwd", "grp", "termios", "syslog")
-GONE = (
-    "sysconf",
-    "sched_getaffinity",
-    "register_at_fork",
-    "fork",
-    "forkpty",
-    "getuid",
-    "geteuid",
-    "getpgid",
-    "killpg",
-    "setsid",
-    "fchmod",
+GONE = frozenset(
+    {
+        "sysconf",
+        "sched_getaffinity",
+        "register_at_fork",
+        "fork",
+        "uname",
+        "getuid",
+        "geteuid",
+        "getpgid",
+        "killpg",
+        "setsid",
+        "statvfs",
+    }
 )
 SIGNALS = {"SIGINT", "SIGTERM", "SIGABRT", "SIGFPE", "SIGILL", "SIGSEGV"}
+SIGNALS_GONE = frozenset(one.name for one in signal.Signals) - SIGNALS
 FORBIDDEN = set('<>:"|?*\\')
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def note(what: str) -> None:
@@ -197,26 +196,36 @@ def portalocker() -> types.ModuleType:
     return module
 
 
+def _ours(frame: types.FrameType) -> bool:
+    """Return whether voxcache or a test's program is at work; libraries take another way on each system."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in {"voxcache", "__main__"}
+
+
+def _importing(name: str, *args: Any, **kwargs: Any) -> Any:
+    if name in GONE_MODULES and _ours(sys._getframe(1)):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    return real.import_(name, *args, **kwargs)
+
+
+def _lacking(names: frozenset[str]) -> type[types.ModuleType]:
+    """Return the class of a module in which voxcache finds no such names."""
+
+    class Lacking(types.ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            if name in names and _ours(sys._getframe(1)):
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+            return super().__getattribute__(name)
+
+    return Lacking
+
+
 def install() -> None:
     """Take it all away."""
-    import psutil  # it has its own way to ask each system
-
-    _ = psutil
-    for name in GONE_MODULES:
-        sys.modules[name] = None  # type: ignore[assignment]
-    for name in GONE:
-        if hasattr(os, name):
-            delattr(os, name)
-    for name in [name for name in dir(signal) if name.startswith("SIG") and name[3] != "_" and name not in SIGNALS]:
-        if isinstance(getattr(signal, name), signal.Signals):
-            delattr(signal, name)
+    builtins.__import__ = _importing
+    os.__class__, signal.__class__ = _lacking(GONE), _lacking(SIGNALS_GONE)
     for name, n_paths in {"rename": 2, "replace": 2, "remove": 1, "unlink": 1}.items():
         setattr(os, name, refusing(getattr(os, name), n_paths))
     os.open, os.fsync, os.kill, os.mkdir = open_, fsync, kill, mkdir  # type: ignore[assignment]
-    ends = multiprocessing.popen_spawn_posix.Popen
-    ends.kill = lambda self: (
-        real.kill(self.pid, 9) if self.returncode is None else None
-    )  # Windows ends processes without signals
     builtins.open = io.open = opened
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
     sys.stdout.reconfigure(encoding="cp1252", errors="strict")  # type: ignore[union-attr]
