@@ -4,9 +4,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-if (
-    sys.platform == "darwin"
-):  # torch reads it when it is loaded: what MPS lacks runs on the CPU, and torch warns of it once
+if sys.platform == "darwin":
+    # torch reads it when it is loaded: operations that MPS lacks run on the CPU, and torch warns of it once
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.1.0"
