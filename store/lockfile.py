@@ -68,7 +68,7 @@ def _still_there(file: IO[bytes], place: Path) -> bool:
 
 
 def try_lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Lock an open file for as long as it is open; False where another holds it. Raises `StoreError` where no file can be locked."""
+    """Lock a file for as long as it is open; False where another holds it. Raises `StoreError` where no file can be locked."""
     import portalocker
 
     kind = portalocker.LockFlags.EXCLUSIVE if exclusive else portalocker.LockFlags.SHARED
