@@ -17,6 +17,7 @@ from voxcache.extract.run import extract
 from voxcache.store import open_store
 from voxcache.store.verify import verify
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the double asks /proc what is open")
 GONE = Path(__file__).parents[1] / "support" / "no_posix"
 COMMANDS = """
 init demo.yaml
