@@ -8,22 +8,25 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from made_store import Made, fill, register
 
 from voxcache import machine
 from voxcache.errors import StoreError
-from voxcache.store import files
+from voxcache.store import files, open_store
 
 
-def _open_elsewhere(times: int, real: Callable[..., None]) -> Callable[..., None]:
+def _open_elsewhere(times: int, real: Callable[..., Any]) -> Callable[..., Any]:
     left = [times]
 
-    def act(*args: object, **kwargs: object) -> None:
+    def act(*args: object, **kwargs: object) -> object:
         left[0] -= 1
         if left[0] >= 0:
             raise PermissionError(errno.EACCES, "Permission denied")
-        real(*args, **kwargs)
+        return real(*args, **kwargs)
 
     return act
 
@@ -39,12 +42,31 @@ def test_what_is_open_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "old").read_text() == "new"
 
 
+def test_an_object_that_gets_its_name_this_instant_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a reader that comes while an object is being replaced is refused for an instant; it reads on, either way."""
+    made = Made()
+    fill(register(tmp_path / "s.zarr", made), made)
+    monkeypatch.setattr(machine, "WINDOWS", True)
+    real, seen = Path.open, set()
+
+    def once_refused(self: Path, *args: Any, **kwargs: Any) -> object:
+        if self not in seen:
+            seen.add(self)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", once_refused)
+    encoder = open_store(tmp_path / "s.zarr").corpus("corpus").encoder("made")
+    assert np.isfinite(encoder.pooled(0)[encoder.ledger().ok]).all()
+    assert {"zarr.json", "0"} <= {path.name for path in seen}
+
+
 def test_what_stays_open_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some seconds the message says what is open and what to do."""
     monkeypatch.setattr(machine, "WINDOWS", True)
     monkeypatch.setattr(files, "PATIENCE_S", 0.1)
     monkeypatch.setattr(os, "replace", _open_elsewhere(10**6, os.replace))
-    with pytest.raises(StoreError, match=r"old: cannot be replaced.*another program has it open.*run the same command"):
+    with pytest.raises(StoreError, match=r"old: cannot be read.*another program has it open.*run the same command"):
         files.move(tmp_path / "new", tmp_path / "old")
 
 
