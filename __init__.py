@@ -1,6 +1,12 @@
 """voxcache: embed audio once with every frozen foundation model, then experiment all day from the store."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "darwin":
+    # torch reads it when it is loaded: operations that MPS lacks run on the CPU, and torch warns of it once
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.1.0"
 

@@ -24,6 +24,7 @@ from .cli_results import app as results_app
 from .cli_spread import Gpus, Log, Processes, Scheduler, Worker
 from .cli_store import app as store_app
 from .errors import VoxcacheError
+from .machine import speak_to_all
 from .stopping import GO_ON, STOPPED, Stop, stopping
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ Replace = Annotated[
     list[str] | None, typer.Option("--replace", help="remove this encoder's embeddings first; may be repeated")
 ]
 StoreOption = Annotated[str | None, typer.Option("--store", help="use this store instead of the pipeline's")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="experiments trained side by side")]
 
 
@@ -273,6 +274,7 @@ def _stopping() -> Iterator[Stop]:
 
 def main() -> None:
     """Run the command; errors become one clear text and an exit code, never a traceback."""
+    speak_to_all()
     try:
         app(standalone_mode=True)
     except VoxcacheError as error:

@@ -23,7 +23,7 @@ def predict(
     pipeline: Annotated[
         Path | None, typer.Option("--pipeline", help="take how the encoders are asked for from this file")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps")] = "auto",
 ) -> None:
     """Ask a kept head about new audio: embed it as the store was embedded, and print what the head says of each file."""
     from .errors import ConfigError

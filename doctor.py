@@ -106,7 +106,14 @@ def _devices() -> list[Finding]:
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {_simd()}"
     found = [Finding("cpu", threads), *_cuda(torch)]
     if torch.backends.mps.is_available():
-        found.append(Finding("mps", "there, not used: its kernels have not been compared with the CPU's", "note"))
+        found.append(
+            Finding(
+                "mps",
+                f"{torch.backends.mps.get_name()}; its kernels have not been compared with the CPU's",
+                "note",
+                "`voxcache store verify --re-embed` compares them on your clips; `--device cpu` goes without it",
+            )
+        )
     return found
 
 
@@ -199,12 +206,12 @@ def _scan(torch: Any) -> Finding:
 
 
 def _machine() -> list[Finding]:
-    from .extract.devices import decode_threads, usable_cores
+    from .extract.devices import decode_threads
+    from .machine import memory_bytes, usable_cores
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return [
         Finding("cores", f"{usable_cores()} usable of {os.cpu_count()}; {decode_threads()} threads decode audio"),
-        Finding("memory", size(memory)),
+        Finding("memory", size(memory_bytes())),
     ]
 
 

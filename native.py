@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import machine
+
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
 THREADS = (("-fopenmp",), ())
 """Tried in turn: without OpenMP a kernel runs on one thread."""
@@ -24,9 +26,9 @@ OFF = "VOXCACHE_NO_COMPILER"
 
 
 def library(source: Path) -> ctypes.CDLL | None:
-    """Compile and load a C file; None where there is no compiler, or it fails."""
+    """Compile and load a C file; None on Windows, and where there is no compiler, or it fails."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or os.environ.get(OFF):
+    if compiler is None or os.environ.get(OFF) or machine.WINDOWS:
         return None
     return next((built for threads in THREADS if (built := _build(source, [compiler, *FLAGS, *threads]))), None)
 

@@ -13,6 +13,9 @@ from types import FrameType
 STOPPED = 130
 """Exit code of a run that was stopped."""
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else []))
+"""SIGBREAK is what Windows sends instead of SIGTERM, which it has but nobody can send."""
+
 GO_ON = "stopped. What is finished is kept; run the same command to go on."
 
 
@@ -45,7 +48,7 @@ def stopping() -> Iterator[Stop]:
         stop.set()
         os.write(2, b"stopping: the unit in hand is finished first; once more to stop at once\n")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield stop
     finally:

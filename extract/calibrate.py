@@ -21,6 +21,8 @@ from .units import ALONE
 
 CPU_BUDGETS_S = (10.0, 30.0)
 CUDA_BUDGETS_S = (80.0, 320.0, 1280.0)
+MPS_BUDGETS_S = (20.0, 80.0, 320.0)
+"""Smaller: a Mac's GPU has its memory in common with everything else that runs."""
 SAMPLE_CLIPS = 16
 SAMPLE_S = 24.0
 MOST_S = 4.0
@@ -78,17 +80,17 @@ def calibrate(
 
 def unmeasured(device: str) -> int:
     """Return the padded samples a batch of a run that was not calibrated: clips alone on a CPU, the smallest batches on a GPU."""
-    return int(CUDA_BUDGETS_S[0] * SAMPLE_RATE_HZ) if device.startswith("cuda") else ALONE
+    return ALONE if device == "cpu" else _budgets(device)[1]
 
 
 def _budgets(device: str) -> list[int]:
-    seconds = CUDA_BUDGETS_S if device.startswith("cuda") else CPU_BUDGETS_S
+    seconds = {"cpu": CPU_BUDGETS_S, "mps": MPS_BUDGETS_S}.get(device, CUDA_BUDGETS_S)
     return [ALONE, *(int(s * SAMPLE_RATE_HZ) for s in seconds)]
 
 
 def sample_limits(device: str) -> tuple[float, int]:
     """Return the seconds and clips that a sample may have: a GPU needs more before a batch size shows."""
-    return (SAMPLE_S * 40, SAMPLE_CLIPS * 16) if device.startswith("cuda") else (SAMPLE_S, SAMPLE_CLIPS)
+    return (SAMPLE_S, SAMPLE_CLIPS) if device == "cpu" else (SAMPLE_S * 40, SAMPLE_CLIPS * 16)
 
 
 def _sample(waves: Sequence[np.ndarray], most_s: float, most_clips: int) -> list[np.ndarray]:

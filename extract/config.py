@@ -49,7 +49,7 @@ class ExtractConfig(_Section):
     change its numbers by rounding at most.
     """
 
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     batch_s: float | None = Field(
         None, gt=0, description="padded audio seconds a batch; default: measured on the device"
     )

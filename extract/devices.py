@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
 from ..errors import ConfigError
+from ..machine import memory_bytes, require_mps, usable_cores
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,12 @@ class Device:
     @property
     def kind(self) -> str:
         """What batch budgets are remembered under: "cpu", or a GPU's model, because another one has other best sizes."""
-        return "cpu" if self.name == "cpu" else f"cuda {self.words.partition('(')[2].rstrip(')')}"
+        family = self.name.partition(":")[0]
+        return "cpu" if family == "cpu" else f"{family} {self.words.partition('(')[2].partition(')')[0]}"
 
     def describe(self) -> str:
         """Return the device in words."""
         return self.words
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use; a batch system often grants fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_threads(n_processes: int = 1) -> int:
@@ -74,7 +70,7 @@ def utilisation(n_devices: int) -> str:
 
 
 def choose_device(wanted: str) -> Device:
-    """Return the device called `wanted`; "auto" is the first GPU, else the CPU.
+    """Return the device called `wanted`; "auto" is the first CUDA GPU, else the one of a Mac (MPS), else the CPU.
 
     Raises:
         ConfigError: no such device here.
@@ -82,13 +78,16 @@ def choose_device(wanted: str) -> Device:
     import torch
 
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if wanted == "cpu":
         keep_freed_memory()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory // 2)
+        return Device("cpu", f"cpu, {torch.get_num_threads()} threads", memory_bytes() // 2)
+    if wanted == "mps":
+        require_mps("$.extract.device")
+        words = f"mps ({torch.backends.mps.get_name()}); operations that it lacks run on the CPU"
+        return Device("mps", words, torch.mps.recommended_max_memory() // 2)
     if not re.fullmatch(r"cuda(:\d+)?", wanted):
-        raise ConfigError(f"$.extract.device: expected auto, cpu, cuda or cuda:N, got {wanted!r}.")
+        raise ConfigError(f"$.extract.device: expected auto, cpu, cuda, cuda:N or mps, got {wanted!r}.")
     index = int(wanted.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
         raise ConfigError(

@@ -132,19 +132,24 @@ def prepare(encoder: Encoder, wave: np.ndarray) -> np.ndarray:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device's memory is full; a CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    """Return whether an error says that a device's memory is full; a CPU's and a Mac's allocators raise plain RuntimeErrors."""
+    plain = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "Invalid buffer size")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in plain)
 
 
 def synchronise(device: str) -> None:
     """Wait until a GPU has done all that was launched, so that times are those of the work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def _free_memory(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
 
 
 def _windows(encoder: Encoder, clip: int, n_samples: int, cutting: Cutting) -> list[Window]:

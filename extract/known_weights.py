@@ -7,12 +7,12 @@ resolved commit, or seed and library versions.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..store.files import move
 from .encoders.base import Encoder, Scalar, canonical_hash
 
 
@@ -52,7 +52,7 @@ def remember(folder: Path, fingerprint: Mapping[str, object], identity: Identity
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     partial.write_text(json.dumps(asdict(identity)), encoding="utf-8")
-    os.replace(partial, file)
+    move(partial, file)
 
 
 def _file(folder: Path, fingerprint: Mapping[str, object]) -> Path:

@@ -149,9 +149,10 @@ class AllWindows:
     def of(pool: Pool, windows: list[Window], where: list[int]) -> AllWindows:
         """Put the bounds of a batch on the device, in one copy."""
         bounds = torch.tensor([(w.keep_from, w.keep_to, row) for w, row in zip(windows, where, strict=True)])
-        if pool.encoder.device.startswith("cuda"):
+        on_cuda = pool.encoder.device.startswith("cuda")  # MPS reads what is copied later, when it may be gone
+        if on_cuda:
             bounds = bounds.pin_memory()
-        first, stop, rows = bounds.to(pool.encoder.device, non_blocking=True).T
+        first, stop, rows = bounds.to(pool.encoder.device, non_blocking=on_cuda).T
         return AllWindows(pool, windows, where, first, stop, rows)
 
     def add(self, layer: int, states: torch.Tensor) -> None:
@@ -170,7 +171,7 @@ class AllWindows:
 
     def _keep(self, layer: int, states: torch.Tensor, peaks: torch.Tensor) -> None:
         pool = self.pool
-        kept = states.to(getattr(torch, pool.products.frames_dtype)).to("cpu", non_blocking=True)
+        kept = states.to(getattr(torch, pool.products.frames_dtype)).to("cpu", non_blocking=states.is_cuda)
         for i, (window, position) in enumerate(zip(self.windows, self.where, strict=True)):
             pool.frames[layer][position] = kept[i, window.keep_from : window.keep_to]
         pool.peaks[layer].append((self.where, peaks))

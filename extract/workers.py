@@ -19,8 +19,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from ..errors import RunError
+from ..machine import usable_cores
 from ..pipeline import Pipeline
-from .devices import choose_device, decode_threads, usable_cores
+from .devices import choose_device, decode_threads
 from .dispatch import ATTEMPTS, Ended, Failure, failure_of, lost, retry
 from .events import Event, Tell
 from .jobs import Loaded

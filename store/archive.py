@@ -12,6 +12,7 @@ import zarr
 
 from ..errors import SchemaError
 from . import guard
+from .files import move
 from .zipped import ZippedStore
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -42,7 +43,7 @@ def write_archive(folder: Path, path: Path) -> None:
                             target.write(block)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

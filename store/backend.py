@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -17,6 +16,7 @@ from zarr.abc.store import ByteRequest
 from zarr.storage import LocalStore
 
 from . import guard
+from .files import move, patiently, patiently_async, to_disk
 from .location import Url, place
 from .locks import writer_lock as writer_lock
 
@@ -66,7 +66,9 @@ class DurableStore(LocalStore):
         """Read an object, part of it on request; None where there is none."""
         self._shown(key)
         guard.own_file(self.root, self.root / key)
-        return guard.checked(key, await super().get(key, prototype, byte_range), byte_range)
+        read = super().get
+        found = await patiently_async(lambda: read(key, prototype, byte_range), self.root / key)
+        return guard.checked(key, found, byte_range)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -74,7 +76,9 @@ class DurableStore(LocalStore):
         """Read an object, part of it on request; None where there is none."""
         self._shown(key)
         guard.own_file(self.root, self.root / key)
-        return guard.checked(key, super().get_sync(key, prototype=prototype, byte_range=byte_range), byte_range)
+        read = super().get_sync
+        found = patiently(lambda: read(key, prototype=prototype, byte_range=byte_range), self.root / key)
+        return guard.checked(key, found, byte_range)
 
     async def exists(self, key: str) -> bool:
         """Return whether there is such an object."""
@@ -191,7 +195,7 @@ def _is_document(path: Path) -> bool:
 
 
 def _appear(partial: Path, path: Path) -> None:
-    partial.replace(path)
+    move(partial, path)
 
 
 def _sync_all(paths: Iterable[Path]) -> None:
@@ -199,18 +203,10 @@ def _sync_all(paths: Iterable[Path]) -> None:
     paths = list(paths)
     if len(paths) < 2:
         for path in paths:
-            _sync(path)
+            to_disk(path)
         return
     with ThreadPoolExecutor(min(len(paths), SYNC_THREADS)) as pool:
-        list(pool.map(_sync, paths))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        list(pool.map(to_disk, paths))
 
 
 def remove_partials(path: str | Path) -> int:

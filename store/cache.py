@@ -58,7 +58,8 @@ class Cache:
             return None
         data = stored[:-4]
         if len(stored) < 4 or _crc(data) != stored[-4:]:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
         return data
 

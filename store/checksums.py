@@ -20,6 +20,8 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from .files import move
+
 MANIFEST = "manifest"
 """Group at the root of a packed store."""
 SUMS = f"{MANIFEST}/sha256sums/c/0"
@@ -108,5 +110,5 @@ def forget_manifest(path: Path) -> None:
     folder = path / MANIFEST
     if folder.is_dir():
         trash = path / f".{MANIFEST}.{uuid.uuid4().hex}.dropped"
-        folder.rename(trash)
+        move(folder, trash)
         shutil.rmtree(trash, ignore_errors=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, grow_encoders
 from .extras import package
+from .files import move
 from .hdf5 import need_h5py
 from .read import Corpus, Store, open_store
 from .schema import FAILED, MISSING, OK, Products, n_units, node_name
@@ -76,7 +76,7 @@ def export(path: str | Path, corpus: str, encoder: str, out: str | Path, *, laye
     partial = Path(out).with_name(f".{Path(out).name}.partial")
     try:
         write(partial, arrays, json.dumps(about, ensure_ascii=False))
-        os.replace(partial, out)
+        move(partial, Path(out))
     finally:
         partial.unlink(missing_ok=True)
     return int(ledger.ok.sum())

@@ -127,7 +127,11 @@ def _inside(root: str, path: str) -> bool:
     """Return whether a path, all links followed, lies within a folder. Remembered: a store has few folders, many files."""
     if (root, path) in _INSIDE:
         return True
-    found = os.path.commonpath([os.path.realpath(root), os.path.realpath(path)]) == os.path.realpath(root)
+    real = os.path.realpath(root)
+    try:
+        found = os.path.commonpath([real, os.path.realpath(path)]) == real
+    except ValueError:  # on another drive of Windows
+        found = False
     if found and len(_INSIDE) < MAX_REMEMBERED:
         _INSIDE.add((root, path))
     return found

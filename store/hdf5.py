@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from ..errors import SchemaError
 from . import guard
 from .document import document
 from .extras import package
+from .files import move, to_disk
 from .zipped import byte_bounds
 
 DOCUMENT = "zarr.json"
@@ -49,12 +49,8 @@ def write_h5(folder: Path, path: Path) -> None:
         # attributes above 64 KiB, such as a long citation list, need the newer layout of attributes
         with h5py.File(partial, "w", libver=("v108", "v110")) as file:
             _write_group(h5py, zarr.open_group(folder, mode="r"), file, folder)
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        partial.replace(path)
+        to_disk(partial)
+        move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

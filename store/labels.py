@@ -54,6 +54,7 @@ def label(
     with writer_lock(Path(path)):
         store = create_store(path)
         held = store.corpus(corpus)
+        ids = _slashed(held, ids)
         chosen = _roles(held, cells, roles, table)
         rows = _join(held, ids, table)
         columns = [_column(held, name, role, cells[name], rows) for name, role in chosen.items()]
@@ -125,6 +126,12 @@ def _roles(
     if problems:
         raise ConfigError(problems)
     return chosen
+
+
+def _slashed(corpus: Corpus, ids: Sequence[str]) -> list[str]:
+    """Return ids as the corpus has them: tables of Windows may write `a\\b.wav` for `a/b.wav`."""
+    known = {_nfc(str(clip)) for clip in corpus.clip}
+    return [clip if clip in known else clip.replace("\\", "/") for clip in ids]
 
 
 def _join(corpus: Corpus, ids: Sequence[str], table: str | Path) -> list[int | None]:

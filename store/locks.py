@@ -4,6 +4,7 @@ Beside the store `s.zarr` lie
     .s.zarr.lock                  exclusive for one plain writer, shared by workers that commit units
     .s.zarr.register.lock         exclusive for whoever changes what all share: groups, columns, attributes
     .s.zarr.worker-2-of-3.lock    exclusive for that worker, so that no part of the work is done twice
+    .holder.<any of these>        who holds it, in words
 
 Readers take none: what they can see is whole at every moment (see `write`).
 """
@@ -11,11 +12,10 @@ Readers take none: what they can see is whole at every moment (see `write`).
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING
 from ..errors import ConfigError, StoreBusy, StoreError
 from .location import Url
 from .location import place as located
+from .lockfile import holder, myself, open_lock, removed_after, shared_instead, signed_by, take, try_lock
 
 REGISTERING_S = 600.0
 """How long a worker waits for others to register; 100,000 clips and three encoders take less than a minute."""
@@ -55,17 +56,18 @@ def writer_lock(path: Path) -> Iterator[None]:
             yield
         return
     _require_writable(where)
-    with _open(_beside(where, "lock")) as file:
-        if not _try(file, exclusive=True):
-            raise _busy(where, file)
-        _sign(file, _myself())
-        yield
+    place = _beside(where, "lock")
+    with open_lock(place) as file:
+        if not try_lock(file, exclusive=True):
+            raise _busy(where)
+        with signed_by(place, myself()):
+            yield
 
 
 class WorkerLock:
     """One worker's hold on a store. `alone` is True where no other worker is committing units."""
 
-    def __init__(self, path: Path, writing: IO[str], registering: contextlib.ExitStack, *, alone: bool) -> None:
+    def __init__(self, path: Path, writing: IO[bytes], registering: contextlib.ExitStack, *, alone: bool) -> None:
         self.alone = alone
         self._path = path
         self._writing = writing
@@ -80,8 +82,8 @@ class WorkerLock:
         """
         if self._registered:
             return
-        if self.alone and not _try(self._writing, exclusive=False):
-            raise _busy(self._path, self._writing)
+        if self.alone and not shared_instead(self._writing):
+            raise _busy(self._path)
         self._registered = True
         self._registering.close()
 
@@ -118,17 +120,17 @@ def worker_lock(
     _require_writable(where)
     with contextlib.ExitStack() as stack:
         place = _beside(where, f"worker-{index}-of-{count}.lock")
-        mine = stack.enter_context(_removed_after(place, _take(place, PROBE_S)))
+        mine = stack.enter_context(removed_after(place, take(place, PROBE_S)))
         if mine is None:
-            raise StoreBusy(f"store {where.name}: {_signed(place)} runs already. Start each worker once.")
-        _sign(mine, f"worker {index} of {count}, {_myself()}")
+            raise StoreBusy(f"store {where.name}: {holder(place)} runs already. Start each worker once.")
+        stack.enter_context(signed_by(place, f"worker {index} of {count}, {myself()}"))
         _require_one_count(where, count)
         registering = stack.enter_context(contextlib.ExitStack())
         registering.enter_context(registration_lock(where, say=say, wait_s=wait_s))
-        writing = stack.enter_context(_open(_beside(where, "lock")))
-        alone = _try(writing, exclusive=True)
-        if not alone and not _try(writing, exclusive=False):
-            raise _busy(where, writing, me=place)
+        writing = stack.enter_context(open_lock(_beside(where, "lock")))
+        alone = try_lock(writing, exclusive=True)
+        if not alone and not try_lock(writing, exclusive=False):
+            raise _busy(where, me=place)
         yield WorkerLock(where, writing, registering, alone=alone)
 
 
@@ -151,21 +153,21 @@ def registration_lock(path: Path | Url, *, say: Say | None = None, wait_s: float
         yield
         return
     place = _beside(where, "register.lock")
-    file = _take(place, min(PATIENCE_S, wait_s))
+    file = take(place, min(PATIENCE_S, wait_s))
     if file is None:
         if say is not None:
-            say(f"waiting for another worker to register its clips ({_signed(place)})")
-        file = _take(place, wait_s)
-    with _removed_after(place, file):
+            say(f"waiting for another worker to register its clips ({holder(place)})")
+        file = take(place, wait_s)
+    with removed_after(place, file):
         if file is None:
             raise StoreBusy(
-                f"store {where.name}: another process has been registering for {wait_s:.0f} s ({_signed(place)}). See what "
+                f"store {where.name}: another process has been registering for {wait_s:.0f} s ({holder(place)}). See what "
                 f"it does; then run the same command again."
             )
-        _sign(file, _myself())
         _registering.add(me)
         try:
-            yield
+            with signed_by(place, myself()):
+                yield
         finally:
             _registering.discard(me)
 
@@ -182,89 +184,12 @@ def _require_writable(path: Path) -> None:
         )
 
 
-def _open(place: Path) -> IO[str]:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place.open("a+")
-    except OSError as error:
-        raise StoreError(
-            f"{place}: cannot be made: {error.strerror}. Writing a store needs a lock file beside it: change the permissions "
-            f"of {place.parent}, or choose another place."
-        ) from error
-
-
-def _take(place: Path, wait_s: float) -> IO[str] | None:
-    """Return a lock file that is made for this, held; None where another holds it for all of `wait_s`."""
-    until = time.monotonic() + wait_s
-    while True:
-        file = _open(place)
-        if _try(file, exclusive=True) and _still_there(file, place):
-            return file
-        file.close()
-        if time.monotonic() > until:
-            return None
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def _removed_after(place: Path, file: IO[str] | None) -> Iterator[IO[str] | None]:
-    if file is None:
-        yield None
-        return
-    with file:
-        try:
-            yield file
-        finally:
-            place.unlink(missing_ok=True)
-
-
-def _still_there(file: IO[str], place: Path) -> bool:
-    """Return whether the file held is the one that others would open: its last holder may have removed it meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), place.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _try(file: IO[str], *, exclusive: bool) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        raise StoreError("writing a store needs a Unix-like system; reading works everywhere. Extract there.") from None
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise StoreError(
-            f"{file.name}: cannot be locked: {error.strerror}. Choose a file system with locks for the store."
-        ) from error
-    return True
-
-
-def _myself() -> str:
-    return f"pid {os.getpid()} on {socket.gethostname()}"
-
-
-def _sign(file: IO[str], text: str) -> None:
-    file.truncate(0)
-    file.write(text)
-    file.flush()
-
-
-def _signed(place: Path) -> str:
-    try:
-        return place.read_text().strip() or "unknown"
-    except OSError:
-        return "unknown"
-
-
 def _held_workers(path: Path) -> list[Path]:
     """Return the lock files of workers that run now."""
     held = []
-    for place in sorted(path.parent.glob(f".{path.name}.worker-*-of-*.lock")):
-        with contextlib.suppress(FileNotFoundError), place.open("r") as file:
-            if not _try(file, exclusive=False):
+    for place in sorted(path.parent.glob(f".{glob.escape(path.name)}.worker-*-of-*.lock")):
+        with contextlib.suppress(FileNotFoundError), place.open("rb") as file:
+            if not try_lock(file, exclusive=False):
                 held.append(place)
     return held
 
@@ -273,16 +198,14 @@ def _require_one_count(path: Path, count: int) -> None:
     others = [place for place in _held_workers(path) if not re.search(rf"-of-{count}\.lock$", place.name)]
     if others:
         raise StoreBusy(
-            f"store {path.name}: expected workers of one count, but {_signed(others[0])} runs and this would be one of "
+            f"store {path.name}: expected workers of one count, but {holder(others[0])} runs and this would be one of "
             f"{count}. Wait for it, or stop it."
         )
 
 
-def _busy(path: Path, file: IO[str], me: Path | None = None) -> StoreBusy:
-    file.seek(0)
-    workers = "; ".join(_signed(place) for place in _held_workers(path) if place != me)
-    holder = workers or file.read().strip() or "unknown"
+def _busy(path: Path, me: Path | None = None) -> StoreBusy:
+    workers = "; ".join(holder(place) for place in _held_workers(path) if place != me)
     return StoreBusy(
-        f"store {path.name}: another process is writing to it ({holder}). Wait for it, or stop it; nothing it has finished "
-        f"will be done again."
+        f"store {path.name}: another process is writing to it ({workers or holder(_beside(path, 'lock'))}). Wait for it, or "
+        f"stop it; nothing it has finished will be done again."
     )

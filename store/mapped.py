@@ -19,6 +19,7 @@ import numpy as np
 from crc32c import crc32c
 
 from ..errors import IntegrityError
+from .files import opened
 from .shard_index import damaged, lost
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class _Shard:
         self.of, self.stretch = of, stretch
         self.checked: dict[int, np.ndarray] = {}
         self.base = stretch.offset - stretch.offset % mmap.ALLOCATIONGRANULARITY
-        with stretch.path.open("rb", buffering=0) as file:
+        with opened(stretch.path) as file:
             self.index = of.index(stretch, file)
             n_bytes = stretch.offset - self.base + stretch.n_bytes
             self.data = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_READ, offset=self.base)

@@ -18,6 +18,7 @@ from .archive import is_one_file, write_archive
 from .backend import writer_lock
 from .checksums import MANIFEST, SUMS, file_sha256, forget_manifest, write_manifest
 from .copying import copy_encoder, described
+from .files import move
 from .hdf5 import need_h5py, write_h5
 from .location import local_target
 from .read import Column, Corpus, EncoderGroup, Store, open_store
@@ -105,9 +106,9 @@ def pack(path: str | Path, out: str | Path, selection: Selection | None = None) 
                 else:
                     write_archive(staging, out)
                 packed = replace(packed, sums=out.with_name(f"{out.name}.sha256"))
-                packed.sums.write_text(f"{file_sha256(out)}  {out.name}\n", encoding="utf-8")
+                packed.sums.write_text(f"{file_sha256(out)}  {out.name}\n", encoding="utf-8", newline="\n")
             else:
-                staging.rename(out)
+                move(staging, out)
                 packed = replace(packed, sums=out / SUMS)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -28,6 +28,7 @@ from typing import Any
 from zarr.core.sync import sync
 
 from ..errors import ConfigError, StoreBusy, StoreError
+from ..machine import is_running
 from .buckets import Bucket, Fetched, open_bucket
 from .location import Url
 from .remote import lost_locks
@@ -201,7 +202,7 @@ class _Holder:
     @property
     def gone(self) -> bool:
         """Whether its writer is known to be gone, or has been silent for too long."""
-        return self.age_s > STALE_S or (self.host == socket.gethostname() and not _runs(self.pid))
+        return self.age_s > STALE_S or (self.host == socket.gethostname() and not is_running(self.pid))
 
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}, since {self.started}"
@@ -276,13 +277,3 @@ def _busy(url: Url, holder: _Holder | None) -> StoreBusy:
         f"finished will be done again. If it is gone, its lock is taken over after {STALE_S / 60:.0f} minutes, or at once after "
         f"`voxcache store unlock {url}`."
     )
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -10,6 +10,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ..errors import SchemaError, VoxcacheError
+from .files import move
 from .layout import described, update_attributes
 
 
@@ -28,7 +29,7 @@ def drop(parent: zarr.Group, store_path: str | Path, name: str) -> None:
     path = Path(store.root) / parent.path / name
     trash = path.with_name(f".{name}.{uuid.uuid4().hex}.dropped")
     try:
-        path.rename(trash)
+        move(path, trash)
     except OSError as error:
         raise VoxcacheError(f"{path.name}: cannot be removed: {error.strerror}. Check the permissions.") from error
     shutil.rmtree(trash, ignore_errors=True)

@@ -24,6 +24,7 @@ from zarr.storage import LocalStore
 
 from ..errors import IntegrityError
 from . import guard
+from .files import opened
 from .mapped import Mapped
 from .remote import RemoteStore
 from .remote_shards import RemoteShards
@@ -175,7 +176,7 @@ class Shards:
         if stretch is None:
             out[part.place] = self.fill
             return
-        with stretch.path.open("rb", buffering=0) as file:
+        with opened(stretch.path) as file:
             index = self.index(stretch, file)
             for position, layer in enumerate(layers):
                 place, target = index[layer], out[:, position]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import StoreBusy
 from .backend import writer_lock
+from .files import move
 
 WAIT_S = 5.0
 """The time between two renames, generously."""
@@ -31,8 +32,8 @@ def previous_path(path: Path) -> Path:
 def swap(path: Path) -> None:
     """Put what was built at `staging_path` in the place of `path`. Under the writer lock."""
     if path.exists():
-        path.rename(previous_path(path))
-    staging_path(path).rename(path)
+        move(path, previous_path(path))
+    move(staging_path(path), path)
     shutil.rmtree(previous_path(path), ignore_errors=True)
 
 
@@ -46,7 +47,7 @@ def tidy(path: Path) -> None:
 def restore(path: Path) -> None:
     """Put the store back at `path` if a killed swap left it beside. Under the writer lock."""
     if previous_path(path).exists() and not path.exists():
-        previous_path(path).rename(path)
+        move(previous_path(path), path)
 
 
 def recover(path: Path) -> None:

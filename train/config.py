@@ -186,7 +186,9 @@ class TrainConfig(Section):
     )
     preset: Literal["reno", "voc2vec", "emotion-share"] = "reno"
     training: Training = Field(default=Training(), description="what differs from the preset")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
     published: str | None = Field(
         default=None,
         description="a recipe (reno, voc2vec, emotion-share) or CSV file whose figures the report prints beside ours",

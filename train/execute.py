@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, Diverged, TrainError
+from ..machine import require_mps
 from .config import Training
 from .frame_source import FrameSource
 from .grid import CorpusPlan, Experiment
@@ -92,14 +93,21 @@ def run_jobs(
 
 
 def pick_device(wanted: str) -> str:
-    """Return "cpu", "cuda" or "cuda:N". Raises `ConfigError` where a GPU is asked for that is not there."""
+    """Return "cpu", "cuda", "cuda:N" or "mps"; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: a GPU is asked for that is not there.
+    """
     if wanted == "cpu":
         return "cpu"
     import torch
 
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
-        return "cuda" if n_gpus else "cpu"
+        return "cuda" if n_gpus else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "mps":
+        require_mps("train.device")
+        return wanted
     if not n_gpus or wanted not in ("cuda", *(f"cuda:{index}" for index in range(n_gpus))):
         raise ConfigError(f"train.device: {wanted} asked for, {n_gpus} CUDA devices found. Use `device: auto`.")
     return wanted

@@ -65,12 +65,19 @@ class Member:
 class Data:
     """Inputs, one tensor an encoder, [clip, feature] or [clip, layer, feature], or frames; and what is to be learnt.
 
-    `y` holds classes, int64 [clip], or, where `n_classes` is 0, continuous targets, float64 [clip, target].
+    `y` holds classes, int64 [clip], or, where `n_classes` is 0, continuous targets, float64 [clip, target], which stay on the
+    CPU: not every device has float64.
     """
 
     xs: tuple[Tensor | Ragged | Stored, ...]
     y: Tensor
     n_classes: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are, and the network will be."""
+        first = self.xs[0]
+        return first.length.device if isinstance(first, Ragged | Stored) else first.device
 
     @property
     def length(self) -> np.ndarray | None:
@@ -89,7 +96,9 @@ class Data:
     @staticmethod
     def of(xs: Sequence[np.ndarray | Sequence[np.ndarray]], y: np.ndarray, n_classes: int, device: str) -> Data:
         """Return the arrays as tensors on a device."""
-        return Data(tuple(_on(x, device) for x in xs), torch.from_numpy(y).to(device), n_classes)
+        return Data(
+            tuple(_on(x, device) for x in xs), torch.from_numpy(y).to(device if n_classes else "cpu"), n_classes
+        )
 
 
 def _on(x: np.ndarray | Sequence[np.ndarray], device: str) -> Tensor | Ragged | Stored:
@@ -127,7 +136,7 @@ def fit(build: Build, data: Data, members: Sequence[Member], training: Training,
     """
     weights = n_parameters(build([generator("size")])) * 4
     per_stack = STACK_BYTES // (weights * _COPIES + _activation_bytes(data, training))
-    if data.y.device.type == "cpu":
+    if data.device.type == "cpu":
         keep_freed_memory()
         # models on frames would pad each other's batches
         per_stack = 1 if data.length is not None else min(per_stack, CACHED_BYTES // (weights * _TOUCHED))
@@ -163,7 +172,7 @@ class _Stack:
     def __init__(self, build: Build, data: Data, members: Sequence[Member], training: Training) -> None:
         self.data, self.members, self.training = data, members, training
         self.alive = list(range(len(members)))
-        device = data.y.device
+        device = data.device
         body = build([member.generator("weights") for member in members])
         self.network = Network(body, [scaler(x, members) for x in data.xs]).to(device)
         self.orders = [member.generator("order") for member in members]
@@ -259,7 +268,7 @@ class _Stack:
             if self.length is not None:
                 order = bucketed(order, self.length, batch, self.orders[index])
             shuffled[place, : len(member.train)] = order
-        epoch = torch.from_numpy(shuffled).to(self.data.y.device)
+        epoch = torch.from_numpy(shuffled).to(self.data.device)
         sizes = [len(member.train) for member in members]
         for start in range(0, n_steps * batch, batch):
             n_rows = [min(batch, max(0, size - start)) for size in sizes]
@@ -285,7 +294,7 @@ class _Stack:
         own = torch.arange(rows.shape[1]) < torch.tensor(n_rows).unsqueeze(1)
         device = logits.device
         losses = self.loss(logits, torch.from_numpy(rows).to(device), own.to(device), self.alive)
-        return losses.double().cpu().numpy()
+        return losses.cpu().double().numpy()
 
     def _by_length(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return clips from the shortest on, so that batches of frames need little padding, and where each of them went."""
@@ -297,7 +306,7 @@ class _Stack:
     @torch.no_grad()
     def _evaluate(self, wanted: Sequence[np.ndarray]) -> Tensor:
         """Return logits [model, row, class] for each model's own rows, padded with clip 0."""
-        rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.y.device)
+        rows = torch.from_numpy(_padded(wanted)[0]).to(self.data.device)
         wide = torch.split(rows, self.evaluated_rows, dim=1)
         parts = [self.network(xs).logits for _, xs in ahead(iter(wide), self.data.take, threaded=self.data.stored)]
         return torch.cat(parts, dim=1)

@@ -64,13 +64,15 @@ class Ragged:
 
     def moments(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation over all frames of some clips, float32 [1, feature] each."""
-        total = self.length[clips].sum()
-        mean = self._sum(clips, torch.zeros(1, device=clips.device)) / total
+        total = int(self.length[clips].sum())
+        mean = self._sum(clips, 0.0) / total
         variance = self._sum(clips, mean, power=2) / total
-        return mean.float().unsqueeze(0), variance.sqrt().float().unsqueeze(0)
+        return tuple(x.float().unsqueeze(0).to(self.values.device) for x in (mean, variance.sqrt()))  # type: ignore[return-value]
 
-    def _sum(self, clips: Tensor, shift: Tensor, *, power: int = 1) -> Tensor:
+    def _sum(self, clips: Tensor, shift: Tensor | float, *, power: int = 1) -> Tensor:
         parts = [self.values[int(self.start[clip]) : int(self.start[clip] + self.length[clip])] for clip in clips]
+        if self.values.device.type == "mps":  # it has no float64
+            parts = [part.cpu() for part in parts]
         sums = [(part.double() - shift).pow(power).sum(0) for part in parts]
         return torch.stack(sums).sum(0)
 

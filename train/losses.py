@@ -37,7 +37,7 @@ class ClassLoss:
 
     def __init__(self, data: Data, members: Sequence[Member], training: Training) -> None:
         self.y = data.y
-        self.weights = torch.from_numpy(class_weights(data, members, training)).to(data.y.device)
+        self.weights = torch.from_numpy(class_weights(data, members, training)).to(data.device)
 
     def __call__(self, outputs: Tensor, rows: Tensor, own: Tensor, alive: Sequence[int]) -> Tensor:
         """Return the weighted mean of each model's rows."""
@@ -59,11 +59,11 @@ class TargetLoss:
 
     def __init__(self, data: Data, members: Sequence[Member]) -> None:
         own = [data.y[:, list(member.targets)] for member in members]
-        trained = [y[torch.from_numpy(member.train).to(y.device)] for y, member in zip(own, members, strict=True)]
+        trained = [y[torch.from_numpy(member.train)] for y, member in zip(own, members, strict=True)]
         self.mean = torch.stack([y.mean(0, keepdim=True) for y in trained])  # [model, 1, target]
         std = torch.stack([y.std(0, correction=0, keepdim=True) for y in trained])
         self.std = torch.where(std > 1e-12, std, torch.ones_like(std))
-        self.goal = ((torch.stack(own) - self.mean) / self.std).float()  # [model, clip, target]
+        self.goal = ((torch.stack(own) - self.mean) / self.std).float().to(data.device)  # [model, clip, target]
 
     def __call__(self, outputs: Tensor, rows: Tensor, own: Tensor, alive: Sequence[int]) -> Tensor:
         """Return the mean over each model's rows and targets."""
@@ -72,7 +72,8 @@ class TargetLoss:
 
     def finish(self, outputs: Tensor) -> Tensor:
         """Return predictions in the units of the targets."""
-        return outputs * self.std.to(outputs.dtype) + self.mean.to(outputs.dtype)
+        mean, std = (values.to(outputs.dtype).to(outputs.device) for values in (self.mean, self.std))
+        return outputs * std + mean
 
     def state(self) -> dict[str, Tensor]:
         """Return means and deviations of the targets."""

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 
+from ..machine import usable_cores
 from .execute import Ended, Job, Worker
 
 DIED = "its process died twice, the second time with nothing beside it (out of memory, or killed). Give it more memory"
@@ -34,7 +35,7 @@ def _pool(
     source: str, rest: deque[Job], *, device: str, workers: int, of: int | None = None
 ) -> Generator[Ended, None, list[Job]]:
     """Run jobs from the left of `rest` until none is left or a process dies; return what was running then."""
-    threads = max(1, _n_cores() // (of or workers))
+    threads = max(1, usable_cores() // (of or workers))
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         workers,
@@ -70,10 +71,6 @@ def _result(future: Future[Ended], job: Job) -> Ended:
         raise
     except Exception as error:
         return Ended(job, (), f"its result did not come back: {type(error).__name__}: {error}. Run it with --workers 1")
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _worker: Worker | None = None

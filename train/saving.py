@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SchemaError, TrainError
+from ..store.files import move
 from .architecture import Shape
 from .grid import Chosen, CorpusPlan, Experiment, Plan
 from .inputs import BEST, WEIGHTED, Input, load, load_frames
@@ -201,9 +202,9 @@ def save(folder: Path, head: SavedHead) -> None:
     arrays: dict[str, np.ndarray] = {}
     about = {**head.about, "model": _Writer(partial, arrays).describe(head.model)}
     save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partial / WEIGHTS)
-    (partial / HEAD).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    (partial / HEAD).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="\n")
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    move(partial, folder)
 
 
 @dataclass

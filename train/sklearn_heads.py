@@ -27,7 +27,7 @@ class _Head(BaseEstimator):  # type: ignore[misc]
         seed: decides initial weights, order, dropout and what early stopping watches.
         fold: the same again: the grid gives every fold random numbers of its own, and fold 2 of seed 0 is repeated by
             seed=0, fold=2 on its training clips in the order of their ids.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "mps".
     """
 
     def __init__(

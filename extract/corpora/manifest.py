@@ -145,7 +145,8 @@ def _default_id(reading: _Reading, written: str, start_s: float | None, end_s: f
     """Return the path below the corpus' folder, with the bounds of a part: "a/b.wav@1.5-2.0"."""
     if os.path.isabs(written):
         base = f"{os.path.abspath(reading.base)}/".replace("\\", "/")
-        written = written.removeprefix(base)
+        if os.path.normcase(written).startswith(os.path.normcase(base)):  # Windows writes one drive as c: and as C:
+            written = written[len(base) :]
     if start_s is None and end_s is None:
         return written
     return f"{written}@{float(start_s or 0)!r}-{'end' if end_s is None else repr(float(end_s))}"
@@ -155,7 +156,9 @@ def _repeated(reading: _Reading, clips: Sequence[ClipSource]) -> list[str]:
     rows = defaultdict(list)
     for index, clip in enumerate(clips):
         if reading.cell(reading.table.rows[index], "path"):
-            rows[os.path.normpath(clip.path), clip.start_s or 0.0, clip.end_s].append(index + reading.table.first_row)
+            rows[os.path.normcase(os.path.normpath(clip.path)), clip.start_s or 0.0, clip.end_s].append(
+                index + reading.table.first_row
+            )
     return [
         f"{reading.table.path.name}, rows {', '.join(map(str, same))}: expected each clip once, got {Path(path).name} "
         f"with the same bounds. Delete all but one."

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import RandomState
 
+from ...store.files import move
 from ..audio.identity import cache_dir
 from . import bursts
 from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan
@@ -113,7 +114,7 @@ def _render(plan: Plan, label: str, index: int, take: int) -> tuple[bytes, float
 
 def _read_index(root: Path, plan: Plan) -> dict[str, tuple[str, float]]:
     try:
-        content = json.loads((root / INDEX).read_text())
+        content = json.loads((root / INDEX).read_text(encoding="utf-8"))
         if content["plan"] == plan.folder_name:
             return {clip: (str(sha256), float(intensity)) for clip, (sha256, intensity) in content["clips"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -133,7 +134,7 @@ def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
-    part.replace(path)
+    move(part, path)
 
 
 SYNTHETIC = Adapter(

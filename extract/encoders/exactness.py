@@ -35,7 +35,7 @@ def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:
     """Return ||ours - reference|| / ||reference||, in float64; infinite where shapes differ, 0 where both are zero."""
     if ours.shape != reference.shape:
         return float("inf")
-    a, b = ours.detach().double().cpu(), reference.detach().double().cpu()
+    a, b = ours.detach().cpu().double(), reference.detach().cpu().double()
     difference, size = float((a - b).norm()), float(b.norm())
     if difference == 0.0:
         return 0.0
@@ -73,7 +73,7 @@ def compare(ours: Sequence[Sequence[torch.Tensor]], reference: Sequence[Sequence
     """Compare two results of `collect`, clip by clip and layer by layer."""
     frames = [[relative_error(a, b) for a, b in zip(x, y, strict=True)] for x, y in zip(ours, reference, strict=True)]
     pooled = [
-        [relative_error(a.double().mean(0), b.double().mean(0)) for a, b in zip(x, y, strict=True)]
+        [relative_error(a.cpu().double().mean(0), b.cpu().double().mean(0)) for a, b in zip(x, y, strict=True)]
         for x, y in zip(ours, reference, strict=True)
     ]
     worst = [tuple(max(layer) for layer in zip(*rows, strict=True)) for rows in (frames, pooled)]

@@ -49,7 +49,7 @@ def selective_scan(scan: Scan) -> torch.Tensor:
     """Return y, [window, time, channel] float32, by the fastest way there is for the inputs' device."""
     if scan.u.is_cuda and (kernel := cuda_kernel()) is not None:
         return scan_cuda(kernel, scan)
-    if not scan.u.is_cuda and (native := native_kernel()) is not None and native.fits(scan.A):
+    if scan.u.device.type == "cpu" and (native := native_kernel()) is not None and native.fits(scan.A):
         return scan_native(native, scan)
     return scan_torch(scan)
 

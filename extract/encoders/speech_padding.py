@@ -58,7 +58,7 @@ class ValidGroupNorm(nn.Module):
         lengths = self.padding.first_conv_frames
         if lengths is None:
             return self._whole(states)
-        return self._at_once(states, lengths) if states.is_cuda else self._one_by_one(states, lengths)
+        return self._one_by_one(states, lengths) if states.device.type == "cpu" else self._at_once(states, lengths)
 
     def _whole(self, states: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.norm(states)

@@ -193,7 +193,7 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ["cuda:x", "cudafoo", "cuda:", "gpu"])
 def test_a_device_that_is_none_is_refused(name: str) -> None:
     """What is neither auto, cpu, cuda nor cuda:N is named as such."""
-    with pytest.raises(ConfigError, match=f"expected auto, cpu, cuda or cuda:N, got '{name}'"):
+    with pytest.raises(ConfigError, match=f"expected auto, cpu, cuda, cuda:N or mps, got '{name}'"):
         choose_device(name)
 
 

@@ -44,6 +44,16 @@ def test_columns_are_joined_by_id_and_what_did_not_match_is_named(store: Path) -
     assert "clip-003.wav" not in done.unlabelled
 
 
+def test_a_table_of_windows_names_clips_with_backslashes(tmp_path: Path) -> None:
+    """`a\\b.wav` is the clip `a/b.wav`; a clip whose id has a backslash keeps it."""
+    ids = ["a/b.wav", "c\\d.wav", "e.wav"]
+    register_clips(create_store(tmp_path / "s.zarr"), "corpus", clip=ids, sha256=[*"xyz"], n_samples=[5] * 3)
+    table = _table(tmp_path / "s.zarr", "clip,mood\na\\b.wav,glad\nc\\d.wav,sad\n")
+    done = label(tmp_path / "s.zarr", "corpus", table, roles={"mood": "class"})
+    assert list(open_store(tmp_path / "s.zarr").corpus("corpus").columns["mood"].values) == ["glad", "sad", ""]
+    assert (done.matched, done.unknown, done.unlabelled) == (2, (), ("e.wav",))
+
+
 def test_the_store_stays_sound_and_embeddings_stay_theirs(store: Path) -> None:
     """Labels twice over leave verification clean and rewrite no object of an encoder."""
     objects = {file: file.stat().st_mtime_ns for file in (store / "corpus/made").rglob("*") if file.is_file()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...store.files import move
 from ..grid import Plan
 from ..maps import methods
 from ..published import published_of
@@ -98,5 +98,5 @@ def signed(value: float, metric: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    move(partial, path)
