@@ -63,12 +63,6 @@ class Split:
         """Clips that the corpus sets aside for early stopping, int64 [dev]."""
         return np.flatnonzero(self.fold == DEV)
 
-    @property
-    def test_share(self) -> float:
-        """Tested over trained clips, mean over folds: what the corrected t-test needs."""
-        shares = [len(self.test(fold)) / max(1, len(self.train(fold))) for fold in range(self.n_folds)]
-        return float(np.mean(shares))
-
 
 def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np.ndarray, int, str, bool]:
     """Return fold [clip], number of folds, a sentence, and whether groups are kept together.
