@@ -344,7 +344,7 @@ def _tell_stale(systems: Sequence[System], reasons: Reasons, most: int | None = 
 def _facts(compared: Comparison) -> dict[str, Any]:
     def of(found: Difference) -> dict[str, Any]:
         sure = found.estimate
-        numbers = {"a": found.a, "b": found.b, "difference": sure.value}
+        numbers: dict[str, Any] = {"a": found.a, "b": found.b, "difference": sure.value}
         numbers |= {name: getattr(sure, name) if sure.known else None for name in ("low", "high", "p", "se", "df")}
         return numbers | ({} if sure.known else {"why": sure.why})
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .scores import METRICS, TARGET_METRICS
+from .scores import METRIC_NAMES, METRICS, TARGET_METRICS
 
 LEAST_UNITS = 6
 LEAST_OF_CLASS = 5
@@ -123,9 +123,12 @@ def design_of(
         for metric, share in zip(METRICS if classes else TARGET_METRICS, shares, strict=True)
     }
     unnamed = int(np.sum(np.char.startswith(units, UNNAMED))) if groups is not None else 0
+    unit_of, block_of, fold_of = (_spread(values, tested, len(y)) for values in (unit, block, numbered))
     made = Design(
-        y,
-        *(_spread(values, tested, len(y)) for values in (unit, block, numbered)),
+        y=y,
+        unit=unit_of,
+        block=block_of,
+        fold=fold_of,
         n_units=len(units),
         n_blocks=n_blocks,
         n_folds=len(folds),
@@ -135,8 +138,7 @@ def design_of(
         df=df,
         refused={},
     )
-    made.refused.update(_refusals(made, units, shares, classes))
-    return made
+    return replace(made, refused=dict(_refusals(made, units, shares, classes)))
 
 
 def effective(share: np.ndarray, part: np.ndarray) -> float:
@@ -217,7 +219,5 @@ def _number(count: int, noun: str) -> str:
 
 
 def _by_reason(refused: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    from .scores import METRIC_NAMES
-
     for why in dict.fromkeys(refused.values()):
         yield why, [METRIC_NAMES[metric] for metric, said in refused.items() if said == why]
