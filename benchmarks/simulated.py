@@ -66,22 +66,22 @@ class Drawn:
 
     Attributes:
         y: int64 [clip], or float64 [clip, 1]; fold: int64 [clip], -1 where only trained on; groups: str [clip] or None.
-        said: of A and of B, [seed, clip] or [seed, clip, 1].
+        said: of each system, A and B first, [seed, clip] or [seed, clip, 1].
         models: UAR of the very models trained, on speakers and clips without end, of A and of B; NaN where it is not reckoned.
     """
 
     y: np.ndarray
     fold: np.ndarray
     groups: np.ndarray | None
-    said: tuple[np.ndarray, np.ndarray]
+    said: tuple[np.ndarray, ...]
     models: tuple[float, float] = (np.nan, np.nan)
 
 
-Draw = Callable[[Plan, int, int, float], Drawn]
-"""Draws a corpus: (design, seeds, number of the corpus, by how much B is worse)."""
+Draw = Callable[..., Drawn]
+"""Draws a corpus: (design, seeds, number of the corpus, by how much all but A are worse, number of systems)."""
 
 
-def predictions(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn:
+def predictions(plan: Plan, seeds: int, number: int, worse: float = 0.0, systems: int = 2) -> Drawn:
     """Draw answers on a latent scale: right where the sum of all effects is above 0. `worse`: parts of 1 of recall."""
     rng = np.random.default_rng([number, plan.speakers, seeds, len(plan.name), 1])
     speaker, y, fold = _corpus(plan, rng)
@@ -89,7 +89,7 @@ def predictions(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Draw
     shared = _effect(rng, 0.05, plan.speakers)[speaker] + _effect(rng, 0.5, n)
     shared += _effect(rng, 0.04, plan.speakers, n_classes)[speaker, y]
     said, truths = [], []
-    for less in (0.0, worse):
+    for less in _worse(worse, systems):
         own = _effect(rng, 0.02, plan.speakers)[speaker] + _effect(rng, 0.02, plan.speakers, n_classes)[speaker, y]
         own += _effect(rng, 0.3, n)
         model = _effect(rng, 0.01, seeds, n_folds)
@@ -100,10 +100,10 @@ def predictions(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Draw
         recall = ndtr((hard[y] + model[:, fold]) / np.sqrt(1.13))
         truths.append(float(np.mean([recall[:, y == c].mean() for c in np.unique(y)])))
     groups = _names(plan, speaker)
-    return Drawn(y, fold, groups, (said[0], said[1]), (truths[0], truths[1]))
+    return Drawn(y, fold, groups, tuple(said), (truths[0], truths[1]))
 
 
-def learner(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn:
+def learner(plan: Plan, seeds: int, number: int, worse: float = 0.0, systems: int = 2) -> Drawn:
     """Train nearest class means in every fold on features of two encoders. `worse`: how much more noise B's features have."""
     rng = np.random.default_rng([number, plan.speakers, seeds, len(plan.name), 2])
     speaker, y, fold = _corpus(plan, rng, trained=24)
@@ -112,7 +112,7 @@ def learner(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn:
     clip, whose = np.concatenate([y, new_y]), np.concatenate([speaker, speaker.max() + 1 + new])
     shared = _CENTRES[: len(plan.shares)][clip] + _of_speakers(rng, 0.3, whose) + rng.normal(size=(len(clip), _DIM))
     said, truths = [], []
-    for more in (0.0, worse):
+    for more in _worse(worse, systems):
         x = shared + _of_speakers(rng, 0.15, whose) + (0.7 + more) * rng.normal(size=shared.shape)
         answers, right = np.zeros((seeds, len(y)), dtype=np.int64), []
         for seed, test, part in _trained(fold, rng, seeds):
@@ -122,10 +122,10 @@ def learner(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn:
                 right.append(np.mean([np.mean(guess[len(test) :][new_y == c] == c) for c in range(len(plan.shares))]))
         said.append(answers)
         truths.append(float(np.mean(right)) if right else np.nan)
-    return Drawn(y, fold, _names(plan, speaker), (said[0], said[1]), (truths[0], truths[1]))
+    return Drawn(y, fold, _names(plan, speaker), tuple(said), (truths[0], truths[1]))
 
 
-def regression(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn:
+def regression(plan: Plan, seeds: int, number: int, worse: float = 0.0, systems: int = 2) -> Drawn:
     """Train least squares in every fold on features of two encoders that carry a continuous target."""
     rng = np.random.default_rng([number, plan.speakers, seeds, len(plan.name), 3])
     speaker, _, fold = _corpus(plan, rng, trained=24)
@@ -134,14 +134,18 @@ def regression(plan: Plan, seeds: int, number: int, worse: float = 0.0) -> Drawn
     y = _effect(rng, 0.3, n_speakers)[speaker] + rng.normal(size=len(speaker))
     shared = (strength * y)[:, None] * _WAY + _of_speakers(rng, 0.3, speaker) + rng.normal(size=(len(y), _DIM))
     said = []
-    for more in (0.0, worse):
+    for more in _worse(worse, systems):
         x = shared + _of_speakers(rng, 0.15, speaker) + (0.7 + more) * rng.normal(size=shared.shape)
         x = np.column_stack([x, np.ones(len(x))])
         answers = np.zeros((seeds, len(y), 1))
         for seed, test, part in _trained(fold, rng, seeds):
             answers[seed, test, 0] = x[test] @ np.linalg.lstsq(x[part], y[part], rcond=None)[0]
         said.append(answers)
-    return Drawn(y[:, None], fold, _names(plan, speaker), (said[0], said[1]))
+    return Drawn(y[:, None], fold, _names(plan, speaker), tuple(said))
+
+
+def _worse(worse: float, systems: int) -> list[float]:
+    return [0.0, *[worse] * (systems - 1)]
 
 
 def _corpus(plan: Plan, rng: np.random.Generator, trained: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import old_rule
@@ -58,7 +58,7 @@ def tested(drawn: Drawn) -> tuple[Design, list[Runs]]:
 
 def ask(drawn: Drawn) -> Asked:
     """Return what is printed of a corpus."""
-    design, (a, b) = tested(drawn)
+    design, (a, b, *_) = tested(drawn)
     scores = {metric: a.score(design, metric, LIMITS[metric]) for metric in design.metrics}
     return Asked(drawn, scores, differences(design, a, b))
 
@@ -137,17 +137,11 @@ def falsely_apart(draw: Draw, plan: Plan, corpora: int, systems: int = 10) -> fl
     """Return in what part of tables of equal systems some line is told apart from the best, as tables mark it."""
     wrong = []
     for number in range(corpora):
-        design, found = tested(_many(draw, plan, number, systems))
+        design, found = tested(draw(plan, 1, number, 0.0, systems))
         marks = family(design, dict(enumerate(found)))
         best = max(range(systems), key=lambda i: found[i].score(design, "uar").value)
         wrong.append(any(each["uar"].apart for pair, each in marks.items() if best in pair))
     return float(np.mean(wrong))
-
-
-def _many(draw: Draw, plan: Plan, number: int, systems: int) -> Drawn:
-    """Return one corpus with many equal systems: the seeds of A, each taken for a system whose clips are its own draw."""
-    drawn = draw(plan, systems, number, 0.0)
-    return replace(drawn, said=tuple(rows[None] for rows in drawn.said[0]))
 
 
 def _percent(found: dict[str, float]) -> Callable[[str], str]:
