@@ -15,7 +15,8 @@ LEAST_CLIPS = 5
 LEAST_DF = 2.0
 FEW_UNITS = 12
 UNNAMED = "(unnamed) "
-_MOST_BLOCKS = 500
+_MOST_BLOCKS = 2000
+_MOST_BLOCKS_TARGETS = 200  # each is a pass over all clips and targets
 _ALIKE = 0.1
 _LEAST_FOLDS_DF = 1.5
 
@@ -27,7 +28,8 @@ class Design:
     Attributes:
         y: true class; or float64 [clip, target].
         unit: whose clips count as one observation: speakers (groups) where they are known, clips otherwise.
-        block: what a jackknife leaves out at once: a unit, or with continuous targets and above 500 units a 500th of them.
+        block: what a jackknife leaves out at once: a unit, or where there are very many a 2000th of them
+            (with continuous targets a 200th).
         fold: numbered without folds that test nothing.
         n_classes: 0 with continuous targets.
         n_unnamed: units that are a clip which names no group.
@@ -115,7 +117,7 @@ def design_of(
     names = np.arange(len(tested)).astype(str) if groups is None else groups[tested].astype(str)
     units, unit = np.unique(names, return_inverse=True)
     folds, numbered = np.unique(fold[tested], return_inverse=True)
-    n_blocks = len(units) if classes else min(len(units), _MOST_BLOCKS)
+    n_blocks = min(len(units), _MOST_BLOCKS if classes else _MOST_BLOCKS_TARGETS)
     block = unit % n_blocks
     shares = list(_shares(y[tested], unit, numbered, bool(classes)))
     df = {

@@ -116,7 +116,7 @@ def test_many_units_are_left_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     said, fold = y + rng.normal(size=y.shape), np.arange(400) % 5
     errors = []
     for most in (500, 100):
-        monkeypatch.setattr("voxcache.train.design._MOST_BLOCKS", most)
+        monkeypatch.setattr("voxcache.train.design._MOST_BLOCKS_TARGETS", most)
         design = design_of(y, fold, None, column=None)
         assert design.n_blocks == min(400, most)
         assert design.units_text == "400 clips"
