@@ -83,8 +83,8 @@ class Design:
     @property
     def text(self) -> str:
         """What an interval rests on, and of what it speaks, in a sentence."""
-        if len(set(self.refused.values())) == 1 and len(self.refused) == len(self.metrics):
-            return f"No interval and no test: {next(iter(self.refused.values()))}."
+        if len(self.refused) == len(self.metrics):
+            return f"No interval and no test: {'; '.join(dict.fromkeys(self.refused.values()))}."
         few = "only " if self.n_units < FEW_UNITS else ""
         parts = [f"Intervals and tests rest on {few}{self.units_text}"]
         if self.column is None:
