@@ -17,6 +17,7 @@ from .folders import results_beside
 
 if TYPE_CHECKING:
     from .store import Store
+    from .train.compare import Difference
     from .train.grid import Plan
     from .train.stale import Reasons
     from .train.systems import Kept, System
@@ -70,7 +71,7 @@ def list_results(
     fmt: Formats = None,
     out: Out = None,
 ) -> None:
-    """List results: mean ± standard deviation over folds and seeds. csv and json hold every number in full."""
+    """List results as papers report them: mean ± standard deviation over folds. csv and json hold every number in full."""
     from .train import listing_results, selecting
 
     with _opened(place) as found:
@@ -98,7 +99,7 @@ def compare(
     place: Place = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Compare two systems on the same folds: difference, 95 % interval, corrected resampled t-test, McNemar."""
+    """Compare two systems on the same folds: scores of all tested clips, difference, its 95 % interval and p."""
     from .train.versus import compare as versus
 
     with _opened(place) as found:
@@ -341,14 +342,18 @@ def _tell_stale(systems: Sequence[System], reasons: Reasons, most: int | None = 
 
 
 def _facts(compared: Comparison) -> dict[str, Any]:
+    def of(found: Difference) -> dict[str, Any]:
+        sure = found.estimate
+        numbers: dict[str, Any] = {"a": found.a, "b": found.b, "difference": sure.value}
+        numbers |= {name: getattr(sure, name) if sure.known else None for name in ("low", "high", "p", "se", "df")}
+        return numbers | ({} if sure.known else {"why": sure.why})
+
     return {
         "a": {"id": compared.a.id, "system": compared.a.text},
         "b": {"id": compared.b.id, "system": compared.b.text},
         "seeds": compared.seeds,
-        "metrics": {found.metric: {**vars(found), "metric": found.metric} for found in compared.differences},
-        "only_a": compared.only_a,
-        "only_b": compared.only_b,
-        "p_mcnemar": compared.p_mcnemar,
+        "metrics": {metric: {"metric": metric, **of(found)} for metric, found in compared.differences.items()},
+        "certainty": compared.design.text,
     }
 
 
@@ -357,20 +362,17 @@ def _lines(compared: Comparison) -> Iterator[str]:
 
     yield f"A  {compared.a.id}  {compared.a.text}"
     yield f"B  {compared.b.id}  {compared.b.text}"
-    n_folds = len(compared.a.runs[0].folds[compared.a.metrics[0]])
-    seeds = len(compared.seeds)
-    yield f"{n_folds} fold{'s' * (n_folds > 1)}, {seeds} seed{'s' * (seeds > 1)}; scores of classes in percent"
-    yield f"{'':12}{'A':>8}{'B':>8}{'A - B':>8}   95 % interval      p (corrected resampled t)"
-    for found in compared.differences:
-        texts = [score_text(found.metric, value) for value in (found.a, found.b)]
-        scale, places = (100, 1) if found.metric in METRICS else (1, 3)
-        by, low, high = (f"{scale * value:+.{places}f}" for value in (found.difference, found.low, found.high))
-        name = METRIC_NAMES[found.metric]
-        yield f"{name:12}{texts[0]:>8}{texts[1]:>8}{by:>8}   {f'{low} to {high}':18} {found.p:.3g}"
-    if compared.p_mcnemar is not None:
-        yield (
-            f"McNemar (exact, outputs averaged over seeds): only A right {compared.only_a}, only B right {compared.only_b}, "
-            f"p {compared.p_mcnemar:.3g}"
-        )
-    if n_folds * seeds < 2:
-        yield "one fold and one seed: no spread is known, so the t-test says nothing; look at the interval and McNemar"
+    n_folds, seeds = compared.design.n_folds, len(compared.seeds)
+    yield (
+        f"{n_folds} fold{'s' * (n_folds > 1)}, {seeds} seed{'s' * (seeds > 1)}; scores of all tested clips together, of classes "
+        f"in percent"
+    )
+    yield f"{'':12}{'A':>8}{'B':>8}{'A - B':>8}   95 % interval      p"
+    for metric, found in compared.differences.items():
+        sure = found.estimate
+        texts = [score_text(metric, value) for value in (found.a, found.b)]
+        scale, places = (100, 1) if metric in METRICS else (1, 3)
+        by, low, high = (f"{scale * value:+.{places}f}" for value in (sure.value, sure.low, sure.high))
+        said = f"{f'{low} to {high}':18} {sure.p:.3g}" if sure.known else f"none: {sure.why}"
+        yield f"{METRIC_NAMES[metric]:12}{texts[0]:>8}{texts[1]:>8}{by:>8}   {said}"
+    yield compared.design.text

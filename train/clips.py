@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from .design import UNNAMED
 from .scores import METRICS
 from .targets import TARGET_METRICS
 
@@ -236,7 +237,7 @@ def _groups(corpus: Corpus, name: str, rows: np.ndarray) -> np.ndarray:
     named = [str(value) not in ("", "nan") for value in values]
     return np.array(
         [
-            str(v) if known else f"(unnamed) {clip}"
+            str(v) if known else f"{UNNAMED}{clip}"
             for v, known, clip in zip(values, named, corpus.clip[rows], strict=True)
         ],
         dtype=object,

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from .grid import Experiment, Plan
 from .results import Results
-from .scores import METRIC_NAMES
-from .tables import Score, Table, tables
+from .scores import METRIC_NAMES, score_text
+from .tables import Score, Table, interval_text, tables
 
 if TYPE_CHECKING:
     from .run import Progress as Tell
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 _LOG_WIDTH = 160
 _SHOWN = 5
+_WITH_INTERVALS = 6
 
 
 def _out() -> Console:
@@ -132,10 +133,13 @@ def print_tables(plan: Plan, results: Results) -> None:
     out = _out()
     for table in tables(plan, results):
         out.print(_rich(plan, table))
-    unit = "% over" if any(not corpus.clips.targets for corpus in plan.corpora) else "over"
+    unit = "% of" if any(not corpus.clips.targets for corpus in plan.corpora) else "of"
     out.print(
-        f"{unit} folds and seeds, mean ± std; * best of its column; ~ not told apart from it (corrected resampled t, Holm)"
+        f"{unit} all tested clips together, mean over seeds [95 % interval]; * best of its column; ~ not told apart from it at 5 % "
+        f"(Holm over all pairs of a table). Means over folds ± deviations, as papers report: in the report and `voxcache results`."
     )
+    for corpus in plan.corpora:
+        out.print(Text(f"{corpus.name}: {corpus.design.text}"), soft_wrap=True)
 
 
 def _rich(plan: Plan, table: Table) -> RichTable:
@@ -146,12 +150,13 @@ def _rich(plan: Plan, table: Table) -> RichTable:
     for column in table.columns:
         made.add_column(column, justify="right", no_wrap=True)
     several = len({name for name, _ in table.rows}) < len(table.rows)
+    wide = len(table.columns) <= _WITH_INTERVALS
     mine = [e for e in plan.experiments if e.corpus == table.corpus and e.chosen.kind == table.kind]
     asked = {((e.encoders, e.input_text), e.chosen.label) for e in mine}
     for name, text in table.rows:
         places = [((name, text), column) for column in table.columns]
         values = [
-            "\n".join(_score(metric, table.cells[place].scores[metric]) for metric in corpus.clips.metrics)
+            "\n".join(_score(metric, table.cells[place].scores[metric], wide) for metric in corpus.clips.metrics)
             if place in table.cells
             else "failed"
             if place in asked
@@ -163,6 +168,9 @@ def _rich(plan: Plan, table: Table) -> RichTable:
     return made
 
 
-def _score(metric: str, score: Score) -> str:
+def _score(metric: str, score: Score, wide: bool) -> str:
     mark = "*" if score.best else "~" if score.tie else " "
-    return f"{score.text(metric)}{mark}"
+    if score.pooled is None:
+        return f"{score.text(metric)}{mark}"
+    text = score_text(metric, score.pooled.value)
+    return f"{text} [{interval_text(score.pooled, metric)}]{mark}" if wide and score.pooled.known else f"{text}{mark}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from .architecture import Architecture, candidates_of
 from .clips import Clips
 from .config import ArchitectureConfig, SplitConfig, TrainConfig, Training
+from .design import Design, design_of
 from .fusions import FUSIONS
 from .heads import HEADS
 from .inputs import Input
@@ -118,6 +120,12 @@ class CorpusPlan:
     encoders: tuple[EncoderFacts, ...]
     notes: tuple[str, ...]
     dealt: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def design(self) -> Design:
+        """Who is tested in which fold, which every interval and test rests on."""
+        clips = self.clips
+        return design_of(clips.y, self.split.fold, clips.group, column=clips.group_column, classes=clips.classes)
 
     def facts(self, encoder: str) -> EncoderFacts:
         """Return what is known of one of its encoders."""

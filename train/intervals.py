@@ -1,16 +1,19 @@
-"""Bootstrap intervals whose unit is the group (speaker), not the clip: clips of one speaker are not independent."""
+"""How sure a score is: a jackknife over speakers and over folds, and what follows from it (docs/statistics.md)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from .scores import METRICS, score_arrays
-from .seeding import generator
+from .design import Design
+from .scores import score_arrays
 
-_CHUNK = 100
+LEVEL = 0.95
+_CELLS = 2_000_000
+_NOTHING = 1e-20
 
 
 @dataclass(frozen=True)
@@ -28,57 +31,115 @@ class Predictions:
     predicted: np.ndarray
 
 
-def draw(
-    runs: list[Predictions], y: np.ndarray, unit: np.ndarray, *, n_classes: int, draws: int = 1000
-) -> dict[str, np.ndarray]:
-    """Return each metric's mean over folds and seeds in every draw, float64 [draw].
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores of a run, or differences of two, and what they are without each part of what was tested.
 
-    Groups are drawn with replacement, the same draw for all seeds; each fold is scored on what was drawn of it, and a class of
-    which nothing was drawn there keeps the fold's own recall and F1 (see `scores.score_arrays`). Two systems
-    on the same clips are drawn alike, so that the difference of what this returns for each is that of a paired bootstrap.
+    Attributes:
+        whole: float64 [metric].
+        by_block: without each block of units, float64 [metric, block].
+        by_fold: without each fold, float64 [metric, fold].
+    """
+
+    whole: np.ndarray
+    by_block: np.ndarray
+    by_fold: np.ndarray
+
+    def __sub__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(self.whole - other.whole, self.by_block - other.by_block, self.by_fold - other.by_fold)
+
+
+def mean_of(items: Sequence[LeftOut]) -> LeftOut:
+    """Return the mean over runs."""
+    parts = ([getattr(item, name) for item in items] for name in ("whole", "by_block", "by_fold"))
+    return LeftOut(*(np.mean(part, axis=0) for part in parts))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score, or a difference of two, and how sure it is.
+
+    Attributes:
+        value: pooled over folds, mean over seeds.
+        se, df: standard error and its degrees of freedom; NaN where `why` says why there is none.
+        low, high: 95 % interval.
+        p: two-sided, of the value being 0: below 0.05 exactly where the interval leaves 0 out.
+    """
+
+    value: float
+    se: float = math.nan
+    df: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    why: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not self.why
+
+
+def estimate(
+    design: Design, left: LeftOut, metric: str, *, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """Return a metric with its interval and p, both from one standard error.
+
+    That is the jackknife's over units (Efron & Stein, Annals of Statistics 9, 1981) or the one over folds, whichever is larger;
+    t has the effective number of units, or of folds, minus 1 degrees of freedom.
 
     Args:
-        runs: one a seed.
-        y: true class of every clip, int64 [clip].
-        unit: what is resampled, int64 [clip], such as the speaker's number.
+        limits: between which the metric lies; the interval ends there.
     """
-    units, unit = np.unique(unit, return_inverse=True)
-    n_folds = 1 + max(int(run.fold.max()) for run in runs)
-    cells = _cells(runs, y, unit, n_folds, n_classes)
-    rng = generator("bootstrap", len(units))
-    share = np.full(len(units), 1 / len(units))
-    shape = (len(runs) * n_folds, n_classes, n_classes)
-    whole = np.asarray(cells.sum(axis=0)).reshape(shape)
-    drawn: list[list[np.ndarray]] = [[] for _ in METRICS]
-    for start in range(0, draws, _CHUNK):
-        weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))
-        counts = (cells.T @ weights.T).T.reshape(len(weights), *shape)
-        for kept, values in zip(drawn, score_arrays(counts, whole=whole), strict=True):
-            kept.append(_mean_of_drawn(values))
-    return {metric: np.concatenate(values) for metric, values in zip(METRICS, drawn, strict=True)}
+    from scipy.special import stdtr, stdtrit
+
+    index = design.metrics.index(metric)
+    value = float(left.whole[index])
+    if metric in design.refused:
+        return Estimate(value, why=design.refused[metric])
+    variance, df = _variance(left.by_block[index], value), design.df[metric][0]
+    if design.folds_count:
+        of_folds = _variance(left.by_fold[index], value)
+        if of_folds > variance * (1 + 1e-9):
+            variance, df = of_folds, design.df[metric][1]
+    if variance < _NOTHING:
+        return Estimate(value, why="it is the same without any of them")
+    se = math.sqrt(variance)
+    half = float(stdtrit(df, (1 + LEVEL) / 2)) * se
+    p = float(2 * stdtr(df, -abs(value) / se))
+    return Estimate(value, se, df, max(limits[0], value - half), min(limits[1], value + half), p)
 
 
-def _cells(runs: list[Predictions], y: np.ndarray, unit: np.ndarray, n_folds: int, n_classes: int) -> Any:
-    """Return counts, sparse [unit, run x fold x true class x predicted class]."""
-    from scipy import sparse
-
-    rows = np.concatenate([unit[run.clip] for run in runs])
-    fold = np.concatenate([index * n_folds + run.fold for index, run in enumerate(runs)])
-    true = np.concatenate([y[run.clip] for run in runs])
-    predicted = np.concatenate([run.predicted for run in runs])
-    columns = (fold * n_classes + true) * n_classes + predicted
-    shape = (int(unit.max()) + 1, len(runs) * n_folds * n_classes**2)
-    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+def _variance(without: np.ndarray, whole: float) -> float:
+    """Return the jackknife's variance of `whole` from what it is without each of n parts, float64 [part]."""
+    n = len(without)
+    return (n - 1) / n * float(np.sum((without - whole) ** 2))
 
 
-def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
-    """Return the mean over folds, float64 [draw], folds of which nothing was drawn left out, and draws of none."""
-    drawn = ~np.isnan(values)
-    n_folds = drawn.sum(axis=1)
-    return np.asarray(np.where(drawn, values, 0).sum(axis=1)[n_folds > 0] / n_folds[n_folds > 0])
+def left_out(design: Design, run: Predictions) -> LeftOut:
+    """Return accuracy, UAR and macro-F1 of the confusions pooled over folds, and without each unit and fold.
+
+    A class of which leaving out leaves nothing keeps its recall and F1 (see `scores.score_arrays`).
+    """
+    cell = design.y[run.clip] * design.n_classes + run.predicted
+    shape = (design.n_classes, design.n_classes)
+    whole = np.bincount(cell, minlength=design.n_classes**2).reshape(shape)
+    return LeftOut(
+        np.stack(score_arrays(whole)),
+        _without(whole, cell, design.block[run.clip], design.n_blocks),
+        _without(whole, cell, design.fold[run.clip], design.n_folds),
+    )
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Return what the middle 95 % of draws lie between, draws of nothing (NaN) left out."""
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return float(low), float(high)
+def _without(whole: np.ndarray, cell: np.ndarray, part: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return scores without each part, float64 [metric, part]; `cell` and `part` are int64 [test]."""
+    order = np.argsort(part, kind="stable")
+    cell, part = cell[order], part[order]
+    step = max(1, _CELLS // whole.size)
+    found = []
+    for start in range(0, n_parts, step):
+        stop = min(n_parts, start + step)
+        mine = slice(*np.searchsorted(part, (start, stop)))
+        counts = np.bincount((part[mine] - start) * whole.size + cell[mine], minlength=(stop - start) * whole.size)
+        found.append(np.stack(score_arrays(whole - counts.reshape(-1, *whole.shape), whole=whole)))
+    return np.concatenate(found, axis=1)

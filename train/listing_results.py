@@ -12,7 +12,7 @@ from .systems import Kept, System
 
 
 def for_people(systems: Sequence[System], reasons: Reasons, metrics: Sequence[str]) -> Sheet:
-    """Return a line a system: mean ± standard deviation over folds and seeds, those of classes in percent."""
+    """Return a line a system: mean ± standard deviation over folds, those of classes in percent."""
     several = len({system.target for system in systems}) > 1
     columns = (
         "id",
@@ -37,14 +37,18 @@ def for_people(systems: Sequence[System], reasons: Reasons, metrics: Sequence[st
 def caption(metrics: Sequence[str]) -> str:
     """Return what the numbers are."""
     unit = "Scores of classes in percent, m" if any(metric in METRICS for metric in metrics) else "M"
-    return f"{unit}ean ± standard deviation over folds and seeds."
+    return (
+        f"{unit}ean over folds and seeds ± standard deviation over folds, seeds averaged (with one fold: over seeds), as papers "
+        f"report. `voxcache results compare` has intervals and tests."
+    )
 
 
 def _plus_minus(system: System, metric: str) -> str:
     if metric not in system.metrics:
         return ""
     mean = score_text(metric, system.mean(metric))
-    return f"{mean} ± {score_text(metric, system.std(metric))}" if len(system.scores(metric)) > 1 else mean
+    std = next((value for value in system.deviations(metric) if value is not None), None)
+    return mean if std is None else f"{mean} ± {score_text(metric, std)}"
 
 
 _RAW = (
@@ -55,7 +59,7 @@ _RAW = (
 
 def raw(systems: Sequence[System], reasons: Reasons, metrics: Sequence[str]) -> Sheet:
     """Return every number in full, scores as parts of 1, with the reasons why results are stale."""
-    scores = tuple(f"{metric}_{part}" for metric in metrics for part in ("mean", "std"))
+    scores = tuple(f"{metric}_{part}" for metric in metrics for part in ("mean", "std_folds", "std_seeds"))
     rows = []
     for system in systems:
         runs = system.runs
@@ -67,7 +71,7 @@ def raw(systems: Sequence[System], reasons: Reasons, metrics: Sequence[str]) -> 
         values += ["; ".join(dict.fromkeys(reasons[run.number] for run in runs if run.number in reasons))]
         for metric in metrics:
             held = metric in system.metrics
-            values += [system.mean(metric), system.std(metric)] if held else [None, None]
+            values += [system.mean(metric), *system.deviations(metric)] if held else [None] * 3
         rows.append(tuple(values))
     return Sheet((*_RAW, *scores), tuple(rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -175,3 +175,14 @@ def by_metric(values: list[tuple[float, ...]], targets: dict[str, dict[str, np.n
         return {metric: np.mean([of[metric] for of in targets.values()], axis=0) for metric in TARGET_METRICS}
     table = np.array(values, dtype=np.float64).reshape(-1, len(METRICS))
     return {metric: table[:, index] for index, metric in enumerate(METRICS)}
+
+
+def deviations(by_seed: Sequence[np.ndarray]) -> tuple[float, float | None, float | None]:
+    """Return what papers report of scores float64 [fold], one array a seed.
+
+    That is their mean, the standard deviation over folds with seeds averaged, and that over seeds with folds averaged (n - 1); None
+    where there is one alone.
+    """
+    table = np.stack(by_seed)  # [seed, fold]
+    over = [float(np.std(table.mean(axis), ddof=1)) if table.shape[1 - axis] > 1 else None for axis in (0, 1)]
+    return float(np.mean(table)), over[0], over[1]

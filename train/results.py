@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from .compare import Scored
 from .grid import CorpusPlan, Experiment
 from .intervals import Predictions
 from .records import (
@@ -85,6 +86,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / FILE
+        self.scored: dict[str, Scored] = {}  # by key, while the file is open: every table and the report ask for them
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(self.path, timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ METRICS = ("accuracy", "uar", "macro_f1")
 METRIC_NAMES = {"accuracy": "Accuracy", "uar": "UAR", "macro_f1": "Macro-F1"}
 METRIC_NAMES |= {"spearman": "Spearman ρ", "pearson": "Pearson r", "ccc": "CCC", "mae": "MAE"}
 LOWER_IS_BETTER = frozenset({"mae"})
+TARGET_METRICS = ("spearman", "pearson", "ccc", "mae")
+LIMITS = {"accuracy": (0.0, 1.0), "uar": (0.0, 1.0), "macro_f1": (0.0, 1.0), "mae": (0.0, math.inf)}
+LIMITS |= {"spearman": (-1.0, 1.0), "pearson": (-1.0, 1.0), "ccc": (-1.0, 1.0)}
 
 
 CHANGE = "change"
@@ -56,8 +60,8 @@ def score_arrays(counts: np.ndarray, *, whole: np.ndarray | None = None) -> tupl
     Matrices may hold weights instead of counts; an empty one scores NaN.
 
     Args:
-        whole: matrices that `counts` are draws from; a class of which nothing was drawn keeps their recall and F1. Leaving it out
-            would raise the mean wherever rare classes are the worst.
+        whole: matrices that `counts` are parts of; a class of which they hold nothing keeps its recall and F1 in the whole.
+            Leaving it out would raise the mean wherever rare classes are the worst.
     """
     right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     true, total = counts.sum(-1), counts.sum((-2, -1))

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ConfigError, TrainError
 from .clips import Clips
 from .config import SplitConfig
+from .design import UNNAMED
 from .seeding import generator
 
 TRAIN_ONLY, DEV, UNUSED = -1, -2, -3
@@ -62,12 +63,6 @@ class Split:
     def dev(self) -> np.ndarray:
         """Clips that the corpus sets aside for early stopping, int64 [dev]."""
         return np.flatnonzero(self.fold == DEV)
-
-    @property
-    def test_share(self) -> float:
-        """Tested over trained clips, mean over folds: what the corrected t-test needs."""
-        shares = [len(self.test(fold)) / max(1, len(self.train(fold))) for fold in range(self.n_folds)]
-        return float(np.mean(shares))
 
 
 def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np.ndarray, int, str, bool]:
@@ -131,7 +126,7 @@ def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: boo
     if clips.group is None:
         notes.append("no group (speaker) column is known: clips of one speaker may stand on both sides of a fold")
     else:
-        n_unnamed = sum(str(name).startswith("(unnamed) ") for name in clips.group)
+        n_unnamed = sum(str(name).startswith(UNNAMED) for name in clips.group)
         if n_unnamed:
             notes.append(f"{n_unnamed} clips name no {clips.group_column}; each counts as a group of its own")
     return Split(fold, n_folds, text, grouped, leaked, tuple(notes), clips.ids)

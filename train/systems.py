@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
-from .records import by_metric
+from .records import by_metric, deviations
 from .scores import METRICS
 from .targets import TARGET_METRICS
 
@@ -92,10 +92,9 @@ class System:
         """Return a metric's mean over folds and seeds."""
         return float(np.mean(self.scores(metric)))
 
-    def std(self, metric: str) -> float:
-        """Return its standard deviation over folds and seeds; 0 for a single one."""
-        values = self.scores(metric)
-        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    def deviations(self, metric: str) -> tuple[float | None, float | None]:
+        """Return its standard deviation over folds with seeds averaged, and over seeds with folds averaged; None for one."""
+        return deviations([run.folds[metric] for run in self.runs])[1:]
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,6 @@ class KeptClips:
     y: np.ndarray
     groups: np.ndarray | None
     names: tuple[str, ...]
-
-    @property
-    def unit(self) -> np.ndarray:
-        """What a bootstrap draws, int64 [clip]: groups where they are known, clips otherwise."""
-        return np.arange(len(self.ids)) if self.groups is None else np.unique(self.groups, return_inverse=True)[1]
 
 
 class Kept:

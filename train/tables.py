@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .compare import corrected_t, holm
+from .compare import Difference, Runs, Scored, family
 from .grid import CorpusPlan, Experiment, Kind, Plan
-from .records import Row
+from .intervals import Estimate, left_out
+from .records import Row, deviations
 from .results import Results
-from .scores import LOWER_IS_BETTER, score_text
+from .scores import LIMITS, LOWER_IS_BETTER, score_text
+from .targets import left_out_targets
 
-SIGNIFICANCE = 0.05
+Place = tuple[tuple[str, str], str]
+"""A cell's row (encoders and what is taken of them) and column (head or fusion)."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric's mean and standard deviation over folds and seeds.
+    """A metric: pooled over folds, which is what is tested, and as papers report it, as a mean over folds.
 
     Attributes:
-        n: folds times seeds.
-        best: the best mean of its column.
-        tie: not the best, but not told apart from it either (corrected resampled t, Holm over the column).
+        mean: over folds and seeds.
+        over_folds, over_seeds: standard deviation over folds with seeds averaged, and over seeds with folds averaged; None for one.
+        over_corpora: standard deviation of a mean over corpora.
+        pooled: the score of all tested clips together, with its interval.
+        best: the best pooled score of its column; tie: not told apart from it, or there is no test.
+        n_seeds: how many seeds it is a mean of.
     """
 
     mean: float
-    std: float
-    n: int
+    over_folds: float | None = None
+    over_seeds: float | None = None
+    over_corpora: float | None = None
+    pooled: Estimate | None = None
     best: bool = False
     tie: bool = False
+    n_seeds: int = 1
+
+    @property
+    def std(self) -> float | None:
+        """The deviation that papers print: over corpora, else over folds, else over seeds."""
+        return next((v for v in (self.over_corpora, self.over_folds, self.over_seeds) if v is not None), None)
 
     def text(self, metric: str) -> str:
-        """Return it as people read it: without ± where a single fold and seed show no spread."""
+        """Return it as papers print it: mean ± deviation."""
         mean = score_text(metric, self.mean)
-        return f"{mean} ± {score_text(metric, self.std)}" if self.n > 1 else mean
+        return mean if self.std is None else f"{mean} ± {score_text(metric, self.std)}"
+
+    def named(self, metric: str) -> str:
+        """Return it as papers report it, with deviations by name."""
+        parts = [score_text(metric, self.mean)]
+        for value, name in ((self.over_folds, "folds"), (self.over_seeds, "seeds")):
+            parts += [] if value is None else [f"± {score_text(metric, value)} ({name})"]
+        return " ".join(parts)
+
+
+def interval_text(estimate: Estimate, metric: str, between: str = " – ") -> str:
+    """Return a 95 % interval as people read it; "no interval" where there is none."""
+    if not estimate.known:
+        return "no interval"
+    return f"{score_text(metric, estimate.low)}{between}{score_text(metric, estimate.high)}"
 
 
 @dataclass(frozen=True)
@@ -49,13 +78,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells by (row, column); those that failed are not in it."""
+    """Cells by (row, column); those that failed are not in it.
+
+    Attributes:
+        differences: of all pairs of cells, one family: each pair once, by metric.
+    """
 
     corpus: str
     kind: Kind
     rows: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
-    cells: dict[tuple[tuple[str, str], str], Cell]
+    cells: dict[Place, Cell]
+    differences: dict[tuple[Place, Place], dict[str, Difference]] = field(default_factory=dict, repr=False)
+
+    def difference(self, a: Place, b: Place) -> dict[str, Difference]:
+        """Return cell A minus cell B by metric."""
+        if (a, b) in self.differences:
+            return self.differences[a, b]
+        return {metric: -found for metric, found in self.differences[b, a].items()}
 
     @property
     def title(self) -> str:
@@ -71,62 +111,78 @@ def tables(plan: Plan, results: Results) -> list[Table]:
         for kind in ("head", "fusion"):
             mine = [e for e in plan.experiments if e.corpus == corpus.name and e.chosen.kind == kind and e.key in rows]
             if mine:
-                made.append(_table(corpus, kind, mine, rows))
+                made.append(_table(corpus, kind, mine, rows, results))
     return made
 
 
-def _table(corpus: CorpusPlan, kind: Kind, experiments: list[Experiment], rows: dict[str, Row]) -> Table:
-    together: dict[tuple[tuple[str, str], str], list[str]] = {}
+def _table(
+    corpus: CorpusPlan, kind: Kind, experiments: list[Experiment], rows: dict[str, Row], results: Results
+) -> Table:
+    together: dict[Place, list[Experiment]] = {}
     for experiment in experiments:
         place = ((experiment.encoders, experiment.input_text), experiment.chosen.label)
-        together.setdefault(place, []).append(experiment.key)
-    cells = {place: _cell([rows[key] for key in keys]) for place, keys in together.items()}
+        together.setdefault(place, []).append(experiment)
+    systems = {
+        place: Runs(tuple(_scored(corpus, rows[e.key], results) for e in mine), mine[0].chosen.learner.seeded)
+        for place, mine in together.items()
+    }
+    cells = {place: _cell(corpus, [rows[e.key] for e in mine], systems[place]) for place, mine in together.items()}
     columns = tuple(dict.fromkeys(column for _, column in cells))
+    names = tuple(dict.fromkeys(row for row, _ in cells))
+    table = Table(corpus.name, kind, names, columns, cells, family(corpus.design, systems))
     for column in columns:
-        _mark(cells, [place for place in cells if place[1] == column], corpus.split.test_share)
-    return Table(corpus.name, kind, tuple(dict.fromkeys(row for row, _ in cells)), columns, cells)
+        _mark(table, [place for place in cells if place[1] == column])
+    return table
 
 
-def _cell(rows: list[Row]) -> Cell:
+def _scored(corpus: CorpusPlan, row: Row, results: Results) -> Scored:
+    """Return a run's scores without each part of what was tested; made once for all tables of an opened file."""
+    if row.key not in results.scored:
+        clips, design = corpus.clips, corpus.design
+        if clips.targets:
+            left = left_out_targets(design, results.regressed(row.key, clips.n_outputs))
+        else:
+            left = left_out(design, results.predictions(row.key, len(clips.classes))[0])
+        results.scored[row.key] = Scored(row.seed, left)
+    return results.scored[row.key]
+
+
+def _cell(corpus: CorpusPlan, rows: list[Row], system: Runs) -> Cell:
     scores = {}
     for metric in rows[0].folds:
-        scores[metric] = _score(runs(rows, metric))
+        pooled = system.score(corpus.design, metric, LIMITS[metric])
+        scores[metric] = replace(_score([row.folds[metric] for row in rows]), pooled=pooled)
     return Cell(scores, tuple(row.key for row in rows), tuple(rows))
 
 
-def _score(values: np.ndarray) -> Score:
-    return Score(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, len(values))
+def _score(by_seed: list[np.ndarray]) -> Score:
+    """Return mean and deviations of scores float64 [fold], one array a seed."""
+    mean, over_folds, over_seeds = deviations(by_seed)
+    return Score(mean, over_folds, over_seeds, n_seeds=len(by_seed))
 
 
 def by_target(cell: Cell, metric: str) -> dict[str, Score]:
-    """Return a metric of each continuous target, over folds and seeds."""
+    """Return a metric of each continuous target, as papers report it."""
     names = cell.rows[0].targets
-    return {name: _score(np.concatenate([row.targets[name][metric] for row in cell.rows])) for name in names}
+    return {name: _score([row.targets[name][metric] for row in cell.rows]) for name in names}
 
 
-def runs(rows: Iterable[Row], metric: str) -> np.ndarray:
-    """Return a metric of every seed and fold, float64 [seed x fold]."""
-    return np.concatenate([row.folds[metric] for row in rows])
+def best_of(table: Table, places: Iterable[Place], metric: str) -> Place:
+    """Return the cell with the best pooled score, the first of equals."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+
+    def rank(place: Place) -> float:
+        pooled = table.cells[place].scores[metric].pooled
+        return -math.inf if pooled is None or math.isnan(pooled.value) else sign * pooled.value
+
+    return max(places, key=rank)
 
 
-def _mark(
-    cells: dict[tuple[tuple[str, str], str], Cell], column: list[tuple[tuple[str, str], str]], test_share: float
-) -> None:
-    """Mark the best cell of a column and those within its noise, for each metric."""
-    for metric in cells[column[0]].scores:
-        sign = -1 if metric in LOWER_IS_BETTER else 1
-        best = max(column, key=lambda place, m=metric, s=sign: s * cells[place].scores[m].mean)  # type: ignore[misc]
-        top = runs(cells[best].rows, metric)
-        others = [place for place in column if place != best]
-        p_values = holm([_p(top, runs(cells[place].rows, metric), test_share) for place in others])
-        score = cells[best].scores[metric]
-        cells[best].scores[metric] = replace(score, best=True)
-        for place, p in zip(others, p_values, strict=True):
-            score = cells[place].scores[metric]
-            cells[place].scores[metric] = replace(score, tie=p >= SIGNIFICANCE)
-
-
-def _p(top: np.ndarray, other: np.ndarray, test_share: float) -> float:
-    if len(top) != len(other):
-        return 1.0  # a seed is missing on one side: nothing is paired, nothing can be told apart
-    return corrected_t(top - other, test_share=test_share)
+def _mark(table: Table, column: list[Place]) -> None:
+    """Mark the best cell of a column and those that no test tells apart from it, for each metric."""
+    for metric in table.cells[column[0]].scores:
+        best = best_of(table, column, metric)
+        for place in column:
+            scores = table.cells[place].scores
+            tie = place != best and not table.difference(best, place)[metric].apart
+            scores[metric] = replace(scores[metric], best=place == best, tie=tie)

@@ -1,19 +1,20 @@
-"""Scores of continuous targets, with numpy alone, and their bootstrap intervals.
+"""Scores of continuous targets, with numpy alone, and what they are without each speaker and fold.
 
-Every score takes weights, so that one function scores both what was predicted and what a bootstrap draws of it.
+Every score takes weights, so that one function scores both what was predicted and what is left of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .seeding import generator
+from .design import Design, correlated, fold_counts
+from .intervals import LeftOut
+from .scores import TARGET_METRICS
 
-TARGET_METRICS = ("spearman", "pearson", "ccc", "mae")
-_CHUNK = 100
+__all__ = ["TARGET_METRICS", "Regressed", "left_out_targets", "target_scores", "weighted_ranks"]
+_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def target_scores(y: np.ndarray, said: np.ndarray, weights: np.ndarray | None = 
 
     Args:
         y, said: float [clip].
-        weights: how often each clip is drawn, [draw, clip]; each once by default.
+        weights: what each clip weighs, [draw, clip]; 1 by default.
     """
     y, said = y.astype(np.float64), said.astype(np.float64)
     if weights is None:
@@ -82,34 +83,39 @@ def _concordance(y: np.ndarray, said: np.ndarray, weights: np.ndarray) -> np.nda
     return np.where(apart > 0, 2 * covariance / apart, 0.0)
 
 
-def draw_targets(runs: Sequence[Regressed], y: np.ndarray, unit: np.ndarray, *, draws: int = 1000) -> np.ndarray:
-    """Return each metric's mean over targets, folds and seeds in every draw, [metric, draw]; see `intervals.draw`.
+def left_out_targets(design: Design, run: Regressed) -> LeftOut:
+    """Return each metric's mean over targets and folds, and without each block of units and each fold.
 
-    Args:
-        y: float [clip, target].
-        unit: what is resampled, int64 [clip], such as the speaker's number.
+    Folds weigh as many as they have units left. One with fewer than five clips has no say in correlations.
     """
-    units, unit = np.unique(unit, return_inverse=True)
-    rng = generator("bootstrap", len(units))
-    share = np.full(len(units), 1 / len(units))
-    drawn = []
-    for start in range(0, draws, _CHUNK):
-        weights = rng.multinomial(len(units), share, size=min(_CHUNK, draws - start))[:, unit].astype(np.float64)
-        drawn.append(_mean_of_drawn(np.stack([score for run in runs for score in _parts(run, y, weights)])))
-    return np.concatenate(drawn, axis=1)
-
-
-def _parts(run: Regressed, y: np.ndarray, weights: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the scores [metric, draw] of every fold and target."""
-    for fold in np.unique(run.fold):
-        mine = run.fold == fold
+    fold = design.fold[run.clip]
+    n_units, n_clips = fold_counts(design.unit[run.clip], fold)
+    scores = np.zeros((len(TARGET_METRICS), design.n_folds, 1 + design.n_blocks))
+    weights = np.repeat(n_units[:, None].astype(np.float64), 1 + design.n_blocks, axis=1)
+    for index in range(design.n_folds):
+        mine = fold == index
         clip = run.clip[mine]
-        for target in range(y.shape[1]):
-            yield target_scores(y[clip, target], run.said[mine, target], weights[:, clip])
-
-
-def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
-    """Return the mean [metric, draw] over folds and targets, those of which nothing was drawn left out."""
-    drawn = ~np.isnan(values)
+        blocks, block = np.unique(design.block[clip], return_inverse=True)
+        kept = block != np.arange(-1, len(blocks))[:, None]  # [1 + block, clip]: all, then all but one block
+        values = _mean_over_targets(design.y[clip], run.said[mine], kept.astype(np.float64))
+        scores[:, index, :] = values[:, :1]
+        scores[:, index, 1 + blocks] = values[:, 1:]
+        pairs = np.unique(np.stack([block, design.unit[clip]]), axis=1)
+        weights[index, 1 + blocks] -= np.bincount(pairs[0])
+    has_say = np.stack([np.ones_like(n_clips) if name == "mae" else correlated(n_clips) for name in TARGET_METRICS])
+    by_metric = weights * has_say[:, :, None]  # [metric, fold, 1 + block]
+    total, weight = (np.where(by_metric > 0, scores, 0) * by_metric), by_metric
+    without = total.sum(1) / weight.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(drawn, values, 0).sum(0) / drawn.sum(0))
+        by_fold = (total.sum(1)[:, :1] - total[:, :, 0]) / (weight.sum(1)[:, :1] - weight[:, :, 0])
+    return LeftOut(without[:, 0], without[:, 1:], by_fold)
+
+
+def _mean_over_targets(y: np.ndarray, said: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return each metric, mean over targets, of clips weighted in each way, float64 [metric, way]."""
+    step = max(1, _CELLS // len(y))
+    parts = [
+        np.mean([target_scores(y[:, t], said[:, t], weights[start : start + step]) for t in range(y.shape[1])], axis=0)
+        for start in range(0, len(weights), step)
+    ]
+    return np.concatenate(parts, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import sqlite3
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from jackknife import expected
 from sklearn import metrics
+from statsmodels.stats.multitest import multipletests
 
 from voxcache.errors import ConfigError
 from voxcache.store import open_store
@@ -29,7 +31,7 @@ from voxcache.train.report.contamination import plain
 from voxcache.train.report.reported import gaps, reported
 from voxcache.train.results import open_results
 from voxcache.train.run import run
-from voxcache.train.tables import tables
+from voxcache.train.tables import Place, tables
 
 Make = Callable[..., Store]
 QUICK: dict[str, Any] = {"training": {"epochs": 3}, "seeds": [0], "device": "cpu", "heads": ["linear"]}
@@ -216,32 +218,93 @@ def test_published_figures_that_are_none_are_refused_before_anything_is_trained(
 
 
 def test_differences_from_the_best_agree_with_scipy(make_store: Make, tmp_path: Path) -> None:
-    """p is the corrected resampled t of scipy's distribution under Holm, McNemar scipy's binomial test, on stored predictions."""
+    """Difference, interval and p are those of stored predictions without each speaker and fold; p is corrected for all six
+    pairs, and what the table marks, the lines of the report and table.csv say the same."""
     store = make_store(signal=0.6)
-    config = TrainConfig.model_validate({**QUICK, "heads": ["logreg", "linear", "knn"], "encoders": ["alpha"]})
+    config = TrainConfig.model_validate({**QUICK, "heads": ["logreg", "linear"]})
     summary = run(config, store, tmp_path / "out", quiet=True)
     corpus = summary.plan.corpora[0]
     with open_results(tmp_path / "out") as results:
         (table,) = tables(summary.plan, results)
         items = [reported(summary.plan, results, table, place) for place in table.cells]
-        said = {item.column: results.predictions(item.cell.keys[0], 3)[0] for item in items}
-    found = gaps(corpus, items, "uar")
-    best = found[0].best
-    assert best.cell.scores["uar"].mean == max(item.cell.scores["uar"].mean for item in items)
+        said = {item.place: results.predictions(item.cell.keys[0], 3)[0] for item in items}
+    found = gaps(items, "uar")
+    y, group = corpus.clips.y, corpus.clips.group
+    assert group is not None
+    share = 1 / (3 * np.bincount(y)[y])
+
+    def score(place: Place, keep: np.ndarray) -> float:
+        predicted = np.zeros(60, dtype=np.int64)
+        predicted[said[place].clip] = said[place].predicted
+        return float(metrics.balanced_accuracy_score(y[keep], predicted[keep]))
+
     raw = {}
+    for one, other in itertools.combinations(said, 2):
+        raw[one, other] = expected(lambda k, a=one, b=other: score(a, k) - score(b, k), share, group, corpus.split.fold)
+    corrected = multipletests([values[3] for values in raw.values()], method="holm")[1]
+    p_of = {frozenset(pair): p for pair, p in zip(raw, corrected, strict=True)}
+    best = found[0].best
+    everything = np.ones(60, dtype=bool)
+    assert score(best.place, everything) == max(score(place, everything) for place in said)
+    lines = {line[0]: line[1:] for line in page(tmp_path / "out").tables[_caption(tmp_path / "out")]}
     for gap in found:
-        d = best.cell.rows[0].folds["uar"] - gap.other.cell.rows[0].folds["uar"]
-        t = d.mean() / np.sqrt((1 / 5 + corpus.split.test_share) * d.var(ddof=1))
-        raw[gap.other.column] = 2 * stats.t.sf(abs(t), 4)
-        right = [np.zeros(60, dtype=bool) for _ in range(2)]
-        for flags, column in zip(right, (best.column, gap.other.column), strict=True):
-            flags[said[column].clip] = said[column].predicted == corpus.clips.y[said[column].clip]
-        only = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
-        assert gap.p_mcnemar == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue if sum(only) else 1)
-        assert gap.low <= gap.difference <= gap.high
-    low, high = sorted(raw.values())
-    adjusted = sorted(gap.p for gap in found)
-    assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
+        ours, pair = gap.difference.estimate, (best.place, gap.other.place)
+        value, low, high, p = raw[pair] if pair in raw else _turned(raw[pair[1], pair[0]])
+        assert (ours.value, ours.low, ours.high, ours.p) == pytest.approx((value, low, high, p))
+        assert gap.difference.p_holm == pytest.approx(p_of[frozenset(pair)])
+        line = next(cells for name, cells in lines.items() if name.startswith(gap.other.text))
+        assert line[:2] == [f"{100 * value:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+        assert line[4] == ("yes" if p_of[frozenset(pair)] < 0.05 else "no")
+        if gap.other.column == best.column:
+            assert gap.other.cell.scores["uar"].tie == (p_of[frozenset(pair)] >= 0.05)
+    rows = {(r["encoders"], r["architecture"]): r for r in csv.DictReader((tmp_path / "out" / "table.csv").open())}
+    for place in said:
+        row = rows[place[0][0], place[1]]
+        theirs = expected(lambda k, a=place: score(a, k), share, group, corpus.split.fold)
+        shown = [float(row[f"uar_{part}"]) for part in ("pooled", "low", "high")]
+        assert shown == pytest.approx([theirs[0], max(0, theirs[1]), min(1, theirs[2])], abs=1e-6)
+
+
+def _turned(values: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    value, low, high, p = values
+    return -value, -high, -low, p
+
+
+def _caption(folder: Path) -> str:
+    return next(name for name in page(folder).tables if "of the best minus that of the other" in name)
+
+
+def test_a_score_without_an_interval_says_why(make_store: Make, tmp_path: Path) -> None:
+    """With five speakers the score stands, no interval and no test, the number of speakers and why, on every page."""
+    folder = train(make_store(n_speakers=5, n=30), tmp_path / "out", heads=["linear", "logreg"], encoders=["alpha"])
+    html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    for text in (html, markdown):
+        assert "No interval and no test: 5 speakers were tested, an interval needs 6." in text
+        assert "no interval" in text
+    (row, _) = csv.DictReader((folder / "table.csv").open())
+    assert (row["uar_low"], row["uar_high"]) == ("", "")
+    assert 0 <= float(row["uar_pooled"]) <= 1
+
+
+def test_chance_is_that_of_all_tested_clips(make_store: Make, tmp_path: Path) -> None:
+    """Though folds of one speaker lack classes, chance is one over all classes, and always saying one gives it."""
+    folder = train(make_store(n=40, n_speakers=14), tmp_path / "out", split={"kind": "logo"}, encoders=["alpha"])
+    assert "chance UAR 33.3" in (folder / "report.html").read_text()
+    assert "UAR 33.3, Macro-F1" in (folder / "report.md").read_text()
+
+
+def test_means_over_corpora_are_not_marked(make_store: Make, tmp_path: Path) -> None:
+    """No test is made of them: neither bold nor ~ stands there, and it is said."""
+    made = make_store.corpus  # type: ignore[attr-defined]
+    store = make_store(made(name="one"), made(name="two", signal=0.5))
+    folder = train(store, tmp_path / "out")
+    text = (folder / "report.md").read_text().split("encoder × corpus")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| alpha", "| beta"))]
+    assert any("**" in cell for row in rows for cell in row[1:7])
+    marked = [row[7:] for row in rows]
+    assert len(marked) == 2
+    assert not any("**" in cell or "~" in cell for cells in marked for cell in cells)
+    assert "no test is made of means over corpora" in (folder / "report.html").read_text()
 
 
 def test_a_confusion_matrix_is_shown_as_counts_and_shares(make_store: Make, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import voxcache
+from jackknife import expected
 from scipy import stats
 from sklearn import metrics
 
@@ -26,9 +27,8 @@ from voxcache.train.foldfile import write_folds
 from voxcache.train.plan import plan
 from voxcache.train.results import open_results
 from voxcache.train.run import run
-from voxcache.train.seeding import generator
 from voxcache.train.sheets import Sheet, latex, to_markdown
-from voxcache.train.systems import KeptClips, open_kept
+from voxcache.train.systems import Kept, System, open_kept
 
 Make = Callable[..., Store]
 QUICK: dict[str, Any] = {"training": {"epochs": 3}, "seeds": [0, 1], "device": "cpu", "heads": ["linear", "logreg"]}
@@ -70,7 +70,9 @@ def test_listed_scores_are_those_of_the_file(folder: Path) -> None:
         )
         values = [value for (value,) in db.execute(query, (json.dumps([row["encoders"]]), row["architecture"]))]
         assert row["uar_mean"] == pytest.approx(np.mean(values))
-        assert row["uar_std"] == pytest.approx(np.std(values, ddof=1))
+        table = np.reshape(values, (-1, 5))  # [seed, fold]
+        assert row["uar_std_folds"] == pytest.approx(np.std(table.mean(0), ddof=1))
+        assert row["uar_std_seeds"] == (pytest.approx(np.std(table.mean(1), ddof=1)) if len(table) > 1 else None)
         assert (row["n_used"], row["n_total"], row["stale"]) == (60, 60, "")
 
 
@@ -113,47 +115,39 @@ def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
 
 
 def test_compared_systems_agree_with_scipy(folder: Path) -> None:
-    """Difference, corrected t, exact McNemar and a paired bootstrap over speakers equal a computation of their own."""
-    arguments = ("encoder=alpha,head=linear", "encoder=beta-random,head=linear", folder, "--json")
-    found = json.loads(voxcache("results", "compare", *arguments, cwd=folder).stdout)
+    """Scores, difference, interval and p equal scikit-learn's and scipy's on stored outputs without each speaker and fold."""
+    arguments = ("encoder=alpha,head=linear", "encoder=beta-random,head=linear", folder)
+    found = json.loads(voxcache("results", "compare", *arguments, "--json", cwd=folder).stdout)
     with open_kept(folder) as kept:
         systems = {system.encoder: system for system in kept.systems if system.label == "linear"}
-        a, b = systems["alpha"], systems["beta-random"]
-        clips = kept.clips(a)
-        said = {s.encoder: [kept.predictions(one, 3) for one in s.runs] for s in (a, b)}
+        clips = kept.clips(systems["alpha"])
+        fold, _ = kept.split(systems["alpha"])
+        said = [_said(kept, systems[name]) for name in ("alpha", "beta-random")]
     assert found["seeds"] == [[0, 0], [1, 1]]
-    d = a.scores("accuracy") - b.scores("accuracy")
-    ours = found["metrics"]["accuracy"]
-    assert ours["difference"] == pytest.approx(d.mean())
-    t = d.mean() / np.sqrt((1 / len(d) + 1 / 4) * d.var(ddof=1))
-    assert ours["p"] == pytest.approx(2 * stats.t.sf(abs(t), len(d) - 1))
-    right = {}
-    for name, runs in said.items():
-        total = np.zeros((60, 3))
-        for clip, _, table in runs:
-            total[clip] += table
-        right[name] = total.argmax(1) == clips.y
-    only = [int(np.sum(right["alpha"] & ~right["beta-random"])), int(np.sum(right["beta-random"] & ~right["alpha"]))]
-    assert [found["only_a"], found["only_b"]] == only
-    assert found["p_mcnemar"] == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue)
-    interval = np.quantile(_drawn(said["alpha"], clips) - _drawn(said["beta-random"], clips), (0.025, 0.975))
-    assert [ours["low"], ours["high"]] == pytest.approx(interval.tolist())
+
+    def score(side: list[np.ndarray], keep: np.ndarray) -> float:
+        return float(np.mean([metrics.balanced_accuracy_score(clips.y[keep], row[keep]) for row in side]))
+
+    assert clips.groups is not None
+    share = 1 / (3 * np.bincount(clips.y)[clips.y])
+    theirs = expected(lambda keep: score(said[0], keep) - score(said[1], keep), share, clips.groups, fold)
+    ours = found["metrics"]["uar"]
+    assert [ours[name] for name in ("difference", "low", "high", "p")] == pytest.approx(list(theirs))
+    everything = np.ones(60, dtype=bool)
+    assert [ours["a"], ours["b"]] == pytest.approx([score(side, everything) for side in said])
+    text = voxcache("results", "compare", *arguments, cwd=folder).stdout
+    assert f"{100 * theirs[1]:+.1f} to {100 * theirs[2]:+.1f}" in text
+    assert "Intervals and tests rest on only 10 groups" in text
 
 
-def _drawn(runs: list[tuple[np.ndarray, ...]], clips: KeptClips) -> np.ndarray:
-    """Return mean accuracy over folds and seeds of every draw of speakers, folds without a drawn clip left out."""
-    _, speaker = np.unique(clips.groups, return_inverse=True)
-    rng = generator("bootstrap", 10)
-    means = []
-    for _ in range(10):
-        for times in rng.multinomial(10, np.full(10, 0.1), size=100):
-            scores = []
-            for clip, fold, table in runs:
-                right, weight = table.argmax(1) == clips.y[clip], times[speaker[clip]]
-                drawn = [fold == index for index in range(5) if weight[fold == index].sum()]
-                scores += [np.average(right[mine], weights=weight[mine]) for mine in drawn]
-            means.append(np.mean(scores))
-    return np.array(means)
+def _said(kept: Kept, system: System) -> list[np.ndarray]:
+    """Return the predicted class of every clip, one array a seed."""
+    rows = []
+    for one in system.runs:
+        clip, _, table = kept.predictions(one, 3)
+        rows.append(np.zeros(60, dtype=np.int64))
+        rows[-1][clip] = table.argmax(1)
+    return rows
 
 
 def test_one_seed_of_a_network_is_not_repeated(make_store: Make, tmp_path: Path) -> None:

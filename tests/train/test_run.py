@@ -295,29 +295,29 @@ def test_the_report_says_all_a_reader_must_know(make_store: Make, tmp_path: Path
 
 
 def test_the_table_file_agrees_with_the_results(make_store: Make, tmp_path: Path) -> None:
-    """Means and deviations in table.csv equal those of the folds in SQLite; the interval surrounds the mean."""
+    """Means and both deviations in table.csv equal those of the folds in SQLite; the interval surrounds the pooled score."""
     train(make_store(signal=0.7), tmp_path / "out", heads=["linear"], encoders=["alpha"], seeds=[0, 1])
     (row,) = csv.DictReader((tmp_path / "out" / "table.csv").open())
     db = sqlite3.connect(tmp_path / "out" / "results.sqlite")
-    values = np.array([value for (value,) in db.execute("SELECT uar FROM folds")])
-    assert len(values) == 10
+    values = np.array([value for (value,) in db.execute("SELECT uar FROM folds ORDER BY experiment, fold")])
+    by_seed = values.reshape(2, 5)
     assert float(row["uar_mean"]) == pytest.approx(values.mean(), abs=1e-6)
-    assert float(row["uar_std"]) == pytest.approx(values.std(ddof=1), abs=1e-6)
-    assert float(row["uar_low"]) < values.mean() < float(row["uar_high"])
+    assert float(row["uar_std_folds"]) == pytest.approx(by_seed.mean(0).std(ddof=1), abs=1e-6)
+    assert float(row["uar_std_seeds"]) == pytest.approx(by_seed.mean(1).std(ddof=1), abs=1e-6)
+    assert float(row["uar_low"]) < float(row["uar_pooled"]) < float(row["uar_high"])
 
 
 def test_the_baseline_is_scikit_learns_dummy(make_store: Make) -> None:
-    """Scores of the most frequent class equal those of DummyClassifier, fold by fold."""
+    """Scores of the most frequent class equal those of DummyClassifier, fitted in every fold, on all tested clips together."""
     from sklearn.dummy import DummyClassifier
 
     corpus = plan(TrainConfig(), make_store(label=lambda i: "often" if i % 5 else "rare")).corpora[0]
     y, split = corpus.clips.y, corpus.split
-    expected = []
+    said = np.full_like(y, -1)
     for fold in range(5):
         dummy = DummyClassifier(strategy="most_frequent").fit(y[split.train(fold)], y[split.train(fold)])
-        said = dummy.predict(y[split.test(fold)])
-        expected.append(metrics.f1_score(y[split.test(fold)], said, average="macro"))
-    assert baseline(corpus)["macro_f1"] == pytest.approx(np.mean(expected))
+        said[split.test(fold)] = dummy.predict(y[split.test(fold)])
+    assert baseline(corpus)["macro_f1"] == pytest.approx(metrics.f1_score(y, said, average="macro"))
 
 
 def test_the_better_cell_is_marked_and_noise_is_not(make_store: Make, tmp_path: Path) -> None:

@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jackknife import expected
 from scipy import stats
 from sklearn import metrics
 
 from voxcache.errors import ConfigError
 from voxcache.store.read import Store
 from voxcache.train.config import TrainConfig
-from voxcache.train.intervals import interval
+from voxcache.train.design import design_of
+from voxcache.train.intervals import estimate
 from voxcache.train.plan import plan
 from voxcache.train.report import baseline
 from voxcache.train.results import open_results
 from voxcache.train.run import Summary, run
-from voxcache.train.seeding import generator
 from voxcache.train.tables import by_target, tables
-from voxcache.train.targets import TARGET_METRICS, Regressed, draw_targets, target_scores, weighted_ranks
+from voxcache.train.targets import Regressed, left_out_targets, target_scores, weighted_ranks
 
 Make = Callable[..., Store]
 NAMES = ("calm", "tired")
@@ -64,19 +65,64 @@ def test_weights_are_repeated_clips() -> None:
         np.testing.assert_allclose(weighted_ranks(y, weights)[draw][clips], stats.rankdata(y[clips]))
 
 
-def test_the_bootstrap_repeats_whole_groups() -> None:
-    """Its interval equals one made by writing every drawn group's clips out and scoring each fold with scipy."""
+@pytest.mark.parametrize("grouped", [True, False])
+def test_intervals_leave_whole_speakers_and_folds_out(grouped: bool) -> None:
+    """Spearman, MAE and their intervals equal scipy's without each speaker and fold; folds weigh by the speakers left."""
     rng = np.random.default_rng(0)
-    n = 40
-    unit, y = np.arange(n) // 5, rng.normal(size=(n, 1))
-    run_ = Regressed(np.arange(n), (unit % 2).astype(np.int64), y + rng.normal(size=(n, 1)))
-    ours = dict(zip(TARGET_METRICS, draw_targets([run_], y, unit, draws=60), strict=True))
-    written = []
-    for weight in generator("bootstrap", 8).multinomial(8, np.full(8, 1 / 8), size=60):
-        clips = np.repeat(np.arange(n), weight[unit])
-        parts = [clips[run_.fold[clips] == fold] for fold in (0, 1)]
-        written.append(np.mean([stats.spearmanr(y[p, 0], run_.said[p, 0]).statistic for p in parts if len(p)]))
-    np.testing.assert_allclose(interval(ours["spearman"]), np.quantile(written, (0.025, 0.975)))
+    unit = np.repeat(np.arange(11), rng.integers(5, 9, 11)) if grouped else np.arange(60)
+    fold = (unit % 4).astype(np.int64)
+    y = rng.normal(size=(len(unit), 1)) + (0.5 * np.sin(unit))[:, None]
+    said = y + rng.normal(size=y.shape)
+    design = design_of(y, fold, unit.astype(str) if grouped else None, column="speaker")
+    left = left_out_targets(design, Regressed(np.arange(len(y)), fold, said))
+
+    def of(score: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray], float]:
+        def whole(keep: np.ndarray) -> float:
+            parts = [(fold == f) & keep for f in range(4) if ((fold == f) & keep).any()]
+            values = [score(y[part, 0], said[part, 0]) for part in parts]
+            return float(np.average(values, weights=[len(np.unique(unit[part])) for part in parts]))
+
+        return whole
+
+    n_units = np.array([len(np.unique(unit[fold == f])) for f in range(4)])
+    share = (n_units / n_units.sum() / np.bincount(fold))[fold]
+    scores = {"spearman": lambda a, b: float(stats.spearmanr(a, b).statistic), "mae": metrics.mean_absolute_error}
+    for metric, score in scores.items():
+        ours = estimate(design, left, metric)
+        assert (ours.value, ours.low, ours.high, ours.p) == pytest.approx(expected(of(score), share, unit, fold))
+
+
+def test_a_fold_of_few_clips_has_no_say_in_correlations() -> None:
+    """Three clips that correlate by -1 leave Spearman as it is without them, and count in the mean absolute error."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(63, 1))
+    said = y + rng.normal(size=y.shape)
+    said[60:] = -y[60:]
+    fold = np.append(np.arange(60) % 3, [3, 3, 3])
+    whole, without = (
+        left_out_targets(
+            design_of(y[:n], fold[:n], None, column=None), Regressed(np.arange(n), fold[:n], said[:n])
+        ).whole
+        for n in (63, 60)
+    )
+    assert whole[:3] == pytest.approx(without[:3])
+    assert whole[3] != pytest.approx(without[3])
+
+
+def test_many_units_are_left_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the number of blocks the standard error is nearly that of single units, and p and interval come from it."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(400, 1))
+    said, fold = y + rng.normal(size=y.shape), np.arange(400) % 5
+    errors = []
+    for most in (500, 100):
+        monkeypatch.setattr("voxcache.train.design._MOST_BLOCKS_TARGETS", most)
+        design = design_of(y, fold, None, column=None)
+        assert design.n_blocks == min(400, most)
+        assert design.units_text == "400 clips"
+        left = left_out_targets(design, Regressed(np.arange(400), fold, said))
+        errors.append(estimate(design, left, "pearson").se)
+    assert errors[1] == pytest.approx(errors[0], rel=0.2)
 
 
 @pytest.mark.parametrize("joint", [False, True])

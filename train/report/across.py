@@ -59,13 +59,13 @@ class Column:
             return None
         if self.corpus == MEAN:
             means = [cell.scores[self.metric].mean for cell in found]
-            return Score(statistics.fmean(means), statistics.pstdev(means), len(means))
+            return Score(statistics.fmean(means), over_corpora=statistics.pstdev(means))
         if self.target:
             return by_target(found[0], self.metric)[self.target]
         score = found[0].scores[self.metric]
         if self.baseline is None:
             return score
-        return Score(score.mean / self.baseline - 1, 0.0, 1, score.best, score.tie)
+        return Score(score.mean / self.baseline - 1)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ class PaperTable:
 def paper_tables(plan: Plan, made: Sequence[Table], published: Published) -> list[PaperTable]:
     """Return a table for every head and fusion; for continuous targets a column a target instead of a metric.
 
-    Last come the means: over targets, beside the paper's baseline, and over corpora, with the standard deviation over
-    these (dividing by their number, as voc2vec's table III does).
+    Scores are means over folds, as papers report them. Last come the means: over targets, beside the paper's baseline, and over
+    corpora, with the standard deviation over these (dividing by their number, as voc2vec's table III does). Nothing is marked
+    in means: no test is made of them.
     """
     found = []
     for kind in ("head", "fusion"):
@@ -180,11 +181,7 @@ def _filled(
     places: Sequence[tuple[Row, str]],
     encoders: Sequence[Sequence[str]],
 ) -> list[Score | Figure | None]:
-    """Return the cells of one column, top to bottom. The best mean over corpora is marked, as the best of a corpus is already."""
+    """Return the cells of one column, top to bottom."""
     if column.published:
         return [column.theirs(published, names, column.published) for names in encoders]
-    found = [column.ours(by_corpus, place) for place in places]
-    if column.corpus != MEAN:
-        return list(found)
-    best = max((score.mean for score in found if score is not None), default=None)
-    return [None if score is None else replace(score, best=score.mean == best) for score in found]
+    return [column.ours(by_corpus, place) for place in places]

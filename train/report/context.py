@@ -18,7 +18,7 @@ from .baseline import baseline
 from .contamination import contamination
 from .figures import panels
 from .leaks import leaks
-from .reported import Reported, best_of, gaps, reported
+from .reported import Reported, best_item, gaps, reported
 
 if TYPE_CHECKING:
     from ...store import Store
@@ -34,7 +34,7 @@ def context(plan: Plan, store: Store, results: Results, tell: Callable[[int, int
     n_steps = len(places) + len(plan.corpora)
     items = []
     for done, (table, place) in enumerate(places):
-        tell(done, n_steps, f"{table.corpus}: intervals")
+        tell(done, n_steps, f"{table.corpus}: confusions")
         items.append(reported(plan, results, table, place))
     published = Published(plan.config.published)
     across = paper_tables(plan, made, published)
@@ -77,21 +77,32 @@ def _corpus(
         "citation": corpus.about.get("citation"),
         "classes": list(zip(corpus.clips.classes, corpus.clips.counts.tolist(), strict=True)),
         "n_groups": None if group is None else len(set(group)),
+        "certainty": corpus.design.text,
+        "chance": corpus.design.chance,
+        "swept": _swept(items),
         "baseline": baseline(corpus),
         "leaks": leaks(corpus),
         "random": [facts.name for facts in corpus.encoders if facts.is_random],
         "contamination": list(contamination(corpus)),
         "confusions": [] if corpus.clips.targets else _confusions(plan, corpus, by_kind),
         "by_target": [(item, by_target(item.cell, "spearman")) for item in items] if corpus.clips.targets else [],
-        "gaps": [found[:_GAPS] for mine in by_kind if len(mine) > 1 for found in [gaps(corpus, mine, metric)]],
+        "gaps": [found[:_GAPS] for mine in by_kind if len(mine) > 1 for found in [gaps(mine, metric)]],
         "chosen": _chosen(items, results),
     }
+
+
+def _swept(items: Sequence[Reported]) -> bool:
+    """Return whether several layers of one encoder stand in the tables, of which a reader may pick the best."""
+    layers: dict[tuple[str, str], set[str]] = {}
+    for item in items:
+        layers.setdefault((item.row[0], item.column), set()).add(item.row[1])
+    return any(len(found) > 2 for found in layers.values())
 
 
 def _confusions(plan: Plan, corpus: CorpusPlan, by_kind: Sequence[Sequence[Reported]]) -> list[tuple[Any, ...]]:
     """Return the best of each kind, then what `shown:` names: a cell, why it is there, and its lines."""
     metric = corpus.clips.main_metric
-    best = [best_of(mine, metric) for mine in by_kind if mine]
+    best = [best_item(mine, metric) for mine in by_kind if mine]
     shown = plan.config.shown
     named = [item for mine in by_kind for item in mine if is_named(item.experiment, shown) and item not in best]
     why = {

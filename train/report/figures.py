@@ -85,15 +85,14 @@ def _at_a_glance(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Pane
             svg.Mark(
                 rows.index(item.row),
                 heads.index(item.column),
-                scale * item.cell.scores[metric].mean,
-                *(scale * value for value in item.intervals[metric]),
+                *(scale * value for value in _pooled(item, metric)),
             )
             for item in mine
         ]
-        chance = None if corpus.clips.targets else 100 / len(corpus.clips.classes)
+        chance = None if corpus.design.chance is None else 100 * corpus.design.chance
         names = [f"{encoders}, {text}" if several else encoders for encoders, text in rows]
         figure = svg.dots(names, heads, marks, title=f"{corpus.name}, {what}: {name}", x_name=name, chance=chance)
-        small = "lines: 95 % intervals" + ("; dashed: chance" if chance is not None else "")
+        small = _lines_text(corpus) + ("; dashed: chance" if chance is not None else "")
         yield Panel(f"At a glance: {what}", (Figure(figure, "", small),), svg.legend(heads), wide=True, first=True)
 
 
@@ -112,21 +111,32 @@ def _by_layer(corpus: CorpusPlan, items: Sequence[Reported], experiments: Sequen
             name = METRIC_NAMES[metric] + (" in %" if scale == 100 else "")
             title = f"{corpus.name}, {head}: {name} by layer"
             figure = svg.lines(lines, title=title, x_name="layer", y_name=name)
-            small = "upright lines: 95 % intervals; layer 0 is the input to the first block"
+            small = f"upright {_lines_text(corpus)}; layer 0 is the input to the first block"
             legend = svg.legend([line.name for line in lines])
-            yield Panel(f"Score by layer: {head}", (Figure(figure, "", small),), legend, wide=True)
+            text = (
+                "The best layer of this figure was found on the clips that it is scored on, so its score is too high; "
+                "`layer: best` chooses on inner folds."
+            )
+            yield Panel(f"Score by layer: {head}", (Figure(figure, "", small),), legend, text, wide=True)
 
 
 def _line(name: str, found: Sequence[tuple[int, Reported]], metric: str, scale: int) -> svg.Line:
     points = sorted(found, key=lambda pair: pair[0])
-    intervals = [item.intervals[metric] for _, item in points]
-    return svg.Line(
-        name,
-        [layer for layer, _ in points],
-        [scale * item.cell.scores[metric].mean for _, item in points],
-        [scale * low for low, _ in intervals],
-        [scale * high for _, high in intervals],
-    )
+    values = [[scale * value for value in _pooled(item, metric)] for _, item in points]
+    return svg.Line(name, [layer for layer, _ in points], *(list(part) for part in zip(*values, strict=True)))
+
+
+def _pooled(item: Reported, metric: str) -> tuple[float, float, float]:
+    """Return the pooled score and the ends of its interval, which are the score itself where there is none."""
+    found = item.cell.scores[metric].pooled
+    if found is None:
+        return (item.cell.scores[metric].mean,) * 3
+    return (found.value, found.low, found.high) if found.known else (found.value,) * 3
+
+
+def _lines_text(corpus: CorpusPlan) -> str:
+    none = corpus.clips.main_metric in corpus.design.refused
+    return "no intervals: see above" if none else "lines: 95 % intervals"
 
 
 def _layer_weights(
@@ -158,7 +168,7 @@ def _against(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Panel]:
     """Yield true against predicted of the best cell, a small figure a target (EmotionShare, figure 2)."""
     if not items:
         return
-    best = max(items, key=lambda item: item.cell.scores["spearman"].mean)
+    best = max(items, key=lambda item: _pooled(item, "spearman")[0])
     scores = by_target(best.cell, "spearman")
     tested = np.flatnonzero(~np.isnan(best.said[:, 0]))
     shown = tested[draw(np.zeros(len(tested), dtype=np.int64))]
@@ -168,7 +178,7 @@ def _against(corpus: CorpusPlan, items: Sequence[Reported]) -> Iterator[Panel]:
         title = f"{corpus.name}, {best.text}, {caption}, true against predicted"
         figures.append(Figure(svg.against(corpus.clips.y[shown, index], best.said[shown, index], title=title), caption))
     text = (
-        f"{best.text} ({best.row[1]}), the highest mean Spearman; each of {len(shown)} tested clips once, predictions averaged "
+        f"{best.text} ({best.row[1]}), the highest Spearman; each of {len(shown)} tested clips once, predictions averaged "
         f"over seeds; ρ is the mean over folds and seeds; the dashed line is where both are the same."
     )
     yield Panel("True against predicted", tuple(figures), text=text)
@@ -239,7 +249,7 @@ def _with_features(
     for kind in ("head", "fusion"):
         of_kind = [item for item in items if item.table.kind == kind]
         best_yet = True
-        for item in sorted(of_kind, key=lambda item: -item.cell.scores[metric].mean):
+        for item in sorted(of_kind, key=lambda item: -_pooled(item, metric)[0]):
             if not best_yet and not is_named(item.experiment, plan.config.shown):
                 continue
             found = ((key, results.features(key)) for key in item.cell.keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..grid import Plan
@@ -12,12 +13,13 @@ _FIELDS = (
     *("corpus", "kind", "encoders", "input", "architecture", "n_used", "n_total", "n_seeds", "n_folds"),
     *("n_parameters", "train_s"),
 )
+PARTS = ("pooled", "low", "high", "mean", "std_folds", "std_seeds")
 
 
 def flat(plan: Plan, reported: Sequence[Reported]) -> str:
-    """Return the table as CSV: mean, standard deviation and interval of every metric, as parts of 1."""
+    """Return the table as CSV, as parts of 1: every metric pooled, with its interval, and as papers report it, with deviations."""
     metrics = list(dict.fromkeys(metric for item in reported for metric in item.cell.scores))
-    columns = (*_FIELDS, *(f"{metric}_{part}" for metric in metrics for part in ("mean", "std", "low", "high")))
+    columns = (*_FIELDS, *(f"{metric}_{part}" for metric in metrics for part in PARTS))
     return to_csv(Sheet(columns, tuple(_row(plan, item, metrics) for item in reported)))
 
 
@@ -28,8 +30,11 @@ def _row(plan: Plan, item: Reported, metrics: Sequence[str]) -> tuple[Value, ...
     values += [f"{sum(row.train_s for row in rows):.2f}"]
     for metric in metrics:
         if metric not in item.cell.scores:
-            values += [None] * 4
+            values += [None] * len(PARTS)
             continue
         score = item.cell.scores[metric]
-        values += [f"{value:.6f}" for value in (score.mean, score.std, *item.intervals[metric])]
+        pooled = score.pooled
+        known = () if pooled is None else (pooled.value, pooled.low, pooled.high)
+        found = (*known, score.mean, score.over_folds, score.over_seeds)
+        values += [None if value is None or math.isnan(value) else f"{value:.6f}" for value in found]
     return tuple(values)

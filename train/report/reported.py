@@ -1,4 +1,4 @@
-"""A cell as the report shows it: with intervals, counts of what was taken for what, and how it differs from the best."""
+"""A cell as the report shows it: with counts of what was taken for what, and how it differs from the best."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..compare import corrected_t, holm, mcnemar, paired
-from ..grid import CorpusPlan, Experiment, Plan
-from ..intervals import draw, interval
+from ..compare import Difference
+from ..grid import Experiment, Plan
 from ..results import Results
-from ..scores import LOWER_IS_BETTER, confusion
-from ..tables import Cell, Table, runs
-from ..targets import TARGET_METRICS, draw_targets
-
-Place = tuple[tuple[str, str], str]
+from ..scores import confusion
+from ..tables import Cell, Place, Table, best_of
 
 
 @dataclass(frozen=True)
@@ -25,9 +21,7 @@ class Reported:
     Attributes:
         row, column: its place in the table.
         experiment: the first of its experiments, which differ in the seed alone.
-        drawn: each metric's mean in every draw of the bootstrap, float64 [draw].
         counts: clips [true class, predicted class] over seeds; empty with continuous targets.
-        right: whether the mean of the probabilities over seeds is right, bool [tested clip]; empty with continuous targets.
         said: predicted targets, mean over seeds, float64 [clip, target], NaN where not tested; empty with classes.
     """
 
@@ -36,15 +30,13 @@ class Reported:
     column: str
     cell: Cell
     experiment: Experiment
-    drawn: dict[str, np.ndarray] = field(repr=False)
     counts: np.ndarray = field(repr=False)
-    right: np.ndarray = field(repr=False)
     said: np.ndarray = field(repr=False)
 
     @property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % interval of each metric."""
-        return {metric: interval(values) for metric, values in self.drawn.items()}
+    def place(self) -> Place:
+        """Where it stands in its table."""
+        return self.row, self.column
 
     @property
     def text(self) -> str:
@@ -54,81 +46,47 @@ class Reported:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a cell is from the best of its table: best - other with its 95 % interval, and p of two paired tests."""
+    """How far a cell is from the best of its table: the best minus the other."""
 
     best: Reported
     other: Reported
     metric: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_mcnemar: float | None
+    difference: Difference
 
 
 def reported(plan: Plan, results: Results, table: Table, place: Place) -> Reported:
     """Return a cell of a table with what its predictions tell."""
-    corpus, cell = plan.corpus(table.corpus), table.cells[place]
-    clips = corpus.clips
+    clips, cell = plan.corpus(table.corpus).clips, table.cells[place]
     experiment = next(e for e in plan.experiments if e.key == cell.keys[0])
     if clips.targets:
-        regressed = [results.regressed(row.key, clips.n_outputs) for row in cell.rows]
-        drawn = dict(zip(TARGET_METRICS, draw_targets(regressed, clips.y, units(corpus)), strict=True))
-        said = _mean_outputs(len(clips), [(run.clip, run.said) for run in regressed])
-        return Reported(
-            table, *place, cell, experiment, drawn, np.zeros((0, 0), dtype=np.int64), np.zeros(0, dtype=bool), said
-        )
+        runs = [results.regressed(row.key, clips.n_outputs) for row in cell.rows]
+        said = np.full((len(clips), clips.n_outputs), np.nan)
+        said[runs[0].clip] = 0
+        for run in runs:
+            said[run.clip] += run.said / len(runs)
+        return Reported(table, *place, cell, experiment, np.zeros((0, 0), dtype=np.int64), said)
     n_classes = len(clips.classes)
-    found = [results.predictions(row.key, n_classes) for row in cell.rows]
-    drawn = draw([run for run, _ in found], clips.y, units(corpus), n_classes=n_classes)
-    counts = sum(
-        (confusion(clips.y[run.clip], run.predicted, n_classes) for run, _ in found), np.zeros((), dtype=np.int64)
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    for row in cell.rows:
+        found, _ = results.predictions(row.key, n_classes)
+        counts += confusion(clips.y[found.clip], found.predicted, n_classes)
+    return Reported(table, *place, cell, experiment, counts, np.zeros((0, 0)))
+
+
+def best_item(items: Sequence[Reported], metric: str) -> Reported:
+    """Return the item of one table with the best pooled score."""
+    place = best_of(items[0].table, [item.place for item in items], metric)
+    return next(item for item in items if item.place == place)
+
+
+def gaps(items: Sequence[Reported], metric: str) -> list[Gap]:
+    """Return how far the cells of one table are from its best, nearest first, those that cannot be paired last."""
+    best = best_item(items, metric)
+    found = [
+        Gap(best, item, metric, best.table.difference(best.place, item.place)[metric])
+        for item in items
+        if item is not best
+    ]
+    return sorted(
+        found, key=lambda gap: (bool(np.isnan(gap.difference.estimate.value)), abs(gap.difference.estimate.value))
     )
-    outputs = _mean_outputs(len(clips), [(run.clip, table) for run, table in found])
-    tested = ~np.isnan(outputs[:, 0])
-    right = np.asarray(outputs[tested].argmax(1) == clips.y[tested])
-    return Reported(table, *place, cell, experiment, drawn, np.asarray(counts), right, np.zeros((0, 0)))
-
-
-def _mean_outputs(n_clips: int, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    total = np.full((n_clips, runs[0][1].shape[1]), np.nan)
-    for clip, said in runs:
-        total[clip] = np.where(np.isnan(total[clip]), 0, total[clip]) + said / len(runs)
-    return total
-
-
-def units(corpus: CorpusPlan) -> np.ndarray:
-    """What the bootstrap draws: groups where they are known, clips otherwise."""
-    group = corpus.clips.group
-    return np.arange(len(corpus.clips)) if group is None else np.unique(group.astype(str), return_inverse=True)[1]
-
-
-def best_of(items: Sequence[Reported], metric: str) -> Reported:
-    """Return the cell with the best mean."""
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    return max(items, key=lambda item: sign * item.cell.scores[metric].mean)
-
-
-def gaps(corpus: CorpusPlan, items: Sequence[Reported], metric: str) -> list[Gap]:
-    """Return how far the cells of one table are from its best, nearest first; p of the t-test Holm-corrected over all."""
-    best = best_of(items, metric)
-    others = [item for item in items if item is not best]
-    p_values = holm([_p(best, other, metric, corpus.split.test_share) for other in others])
-    found = [_gap(corpus, best, other, metric, p) for other, p in zip(others, p_values, strict=True)]
-    return sorted(found, key=lambda gap: abs(gap.difference))
-
-
-def _gap(corpus: CorpusPlan, best: Reported, other: Reported, metric: str, p: float) -> Gap:
-    low, high = interval(best.drawn[metric] - other.drawn[metric])
-    difference = best.cell.scores[metric].mean - other.cell.scores[metric].mean
-    exact = None if corpus.clips.targets else mcnemar(best.right, other.right)
-    return Gap(best, other, metric, difference, low, high, p, exact)
-
-
-def _p(best: Reported, other: Reported, metric: str, test_share: float) -> float:
-    seeded = best.experiment.chosen.learner.seeded, other.experiment.chosen.learner.seeded
-    pairs = paired(best.cell.rows, other.cell.rows, seeded)
-    if not pairs:
-        return 1.0
-    ours, theirs = (runs(side, metric) for side in zip(*pairs, strict=True))
-    return corrected_t(ours - theirs, test_share=test_share)

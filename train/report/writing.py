@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...store.files import move
 from ..grid import Plan
+from ..intervals import Estimate
 from ..maps import methods
 from ..published import published_of
 from ..results import Results
 from ..scores import score_text
 from ..sheets import latex
+from ..tables import interval_text
 
 if TYPE_CHECKING:
     from ...store import Store
 
-VERSION = 5
+VERSION = 6
 HTML, MARKDOWN, CSV, LATEX = "report.html", "report.md", "table.csv", "tables.tex"
 _TEMPLATES = (
     "report.html.j2",
@@ -84,7 +87,9 @@ def render(template: str, context: dict[str, Any], *, escape: bool) -> str:
     environment.filters["score"] = lambda value, metric: score_text(metric, value)
     environment.filters["signed"] = signed
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
-    environment.filters["p"] = lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"
+    environment.filters["interval"] = interval_text
+    environment.filters["between"] = between
+    environment.filters["p"] = lambda value: "–" if isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
     environment.filters["latex"] = latex
     environment.filters["pipe"] = lambda text: str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(context)
@@ -92,8 +97,15 @@ def render(template: str, context: dict[str, Any], *, escape: bool) -> str:
 
 def signed(value: float, metric: str) -> str:
     """Return a difference of scores with its sign, in the unit of the metric."""
+    if isnan(value):
+        return "–"
     text = score_text(metric, value)
     return text if text.startswith("-") else f"+{text}"
+
+
+def between(estimate: Estimate, metric: str) -> str:
+    """Return the interval of a difference, or why there is none."""
+    return f"{signed(estimate.low, metric)} to {signed(estimate.high, metric)}" if estimate.known else estimate.why
 
 
 def _replace(path: Path, text: str) -> None:
