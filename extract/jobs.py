@@ -165,6 +165,8 @@ def register(
         remove_partials(
             lies
         )  # first: one that was left while a store was made would make its folder look like another's
+    for encoder in encoders:
+        _tell_ignored(encoder, loaded.identity(encoder), report)
     store = create_store(pipeline.store)
     jobs = []
     for plan in corpora:
@@ -265,7 +267,14 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
         "receptive_samples": card.frame.receptive_samples,
         "sample_rate_hz": SAMPLE_RATE_HZ,
     }
-    return {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
+    about = {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
+    return about | ({"ignored_tensors": dict(identity.ignored)} if identity.ignored else {})
+
+
+def _tell_ignored(plan: EncoderPlan, identity: Identity, report: Reporter) -> None:
+    if identity.ignored:
+        parts = _some([f"{part} ({n})" for part, n in identity.ignored.items()], 12)
+        report.say(f"{plan.name}: the checkpoint holds more than the encoder; these tensors are ignored: {parts}")
 
 
 def _tell(corpus: Corpus, registered: Registered, report: Reporter) -> None:

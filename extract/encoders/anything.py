@@ -40,10 +40,10 @@ def _entry(name: str, config: Mapping[str, object], request: Request, folder: st
         return whisper_entry(name, config, source=source, revision=request.revision, folder=folder)
     if model_type not in SPEECH_TYPES:
         return _generic_entry(name, config, request, folder)
-    if config.get("add_adapter") or config.get("adapter_attn_dim"):
+    if config.get("add_adapter"):
         raise EncoderError(
-            f"encoder {request.name!r}: expected a plain encoder, got one with adapters, which shorten or specialise "
-            f"its output. Save the model it was built on."
+            f"encoder {request.name!r}: expected a plain encoder, got one with an adapter, which shortens its output by "
+            f"rules of its own. Save the model it was built on."
         )
     extractor = read_json(request.name, "preprocessor_config.json", request.revision) or {}
     return speech_entry(
