@@ -266,6 +266,7 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
         "hop_samples": card.frame.hop_samples,
         "receptive_samples": card.frame.receptive_samples,
         "sample_rate_hz": SAMPLE_RATE_HZ,
+        "pooling": card.pooling,
     }
     about = {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
     return about | ({"ignored_tensors": dict(identity.ignored)} if identity.ignored else {})

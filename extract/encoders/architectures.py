@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,11 @@ def build(config: PretrainedConfig) -> Any:
 def without_memory(config: PretrainedConfig) -> Any:
     """Build the encoder of a configuration with the shapes of its tensors only."""
     import torch
+    from transformers import MODEL_MAPPING
 
+    # imported first: a module that is imported below keeps its own constants without memory, such as torchaudio's
+    mapping: Any = MODEL_MAPPING
+    _ = importlib.import_module("torchaudio.compliance.kaldi"), mapping[type(config)]
     with torch.device("meta"):
         return build(config)
 

@@ -37,6 +37,7 @@ class Card:
         frame: how sample counts become frame counts.
         normalise: waveform is brought to zero mean and unit variance per clip, over its own samples.
         normalise_eps: what is added to the variance first; in a quiet recording 1e-5 and 1e-7 are far apart.
+        pooling: how a clip's vectors become one, for people.
         max_window_s: longer clips run in overlapping windows; None where the encoder takes any length.
         pretraining: corpora the weights were trained on, for contamination notes.
         weights: the default origin of the weights: "hub", "random" (made for tests and demos), "none" (nothing learned).
@@ -51,6 +52,7 @@ class Card:
     frame: FrameRule
     normalise: bool = False
     normalise_eps: float = 1e-7
+    pooling: str = "mean over the clip's own frames"
     max_window_s: float | None = 30.0
     licence: str = "unknown"
     citation: str = ""
