@@ -28,6 +28,7 @@ from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
 from ..store.location import place
 from ..store.readback import require_readback
+from ..store.recalled import recalled
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device, decode_threads
@@ -187,7 +188,8 @@ def register(
         if alone or registered.new:
             grow_encoders(corpus)
         _tell(corpus, registered, report)
-        for name in replace:
+        recall = _recalled(encoders, corpus, replace, report, alone=alone)
+        for name in (*replace, *recall):
             if name in corpus.encoders:
                 drop(corpus.group, pipeline.store, name)
                 corpus = store.corpus(plan.scan.name)
@@ -195,6 +197,22 @@ def register(
             _job(encoder, corpus, plan, registered, pipeline.extract, loaded, retry_failed) for encoder in encoders
         ]
     return jobs
+
+
+def _recalled(
+    encoders: Sequence[EncoderPlan], corpus: Corpus, replace: Sequence[str], report: Reporter, *, alone: bool
+) -> list[str]:
+    """Return the encoders whose embeddings of a corpus are recalled, to be made anew, and say so."""
+    names = [plan.name for plan in encoders if plan.name in corpus.encoders and plan.name not in replace]
+    found = {name: why for name in names if (why := recalled(corpus.encoder(name).key))}
+    if found and not alone:
+        raise ConfigError(
+            f"{corpus.path}/{min(found)}: its embeddings are recalled and to be made anew, while other workers may be at "
+            f"them. Run `voxcache extract` once without --worker."
+        )
+    for name, why in found.items():
+        report.say(f"{corpus.name} x {name}: the embeddings are recalled: they {why}. They are made anew.", "yellow")
+    return list(found)
 
 
 def _job(

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ConfigError, EncoderError, VoxcacheError
 from ..pipeline import Pipeline
 from ..store import ColumnData, Corpus, Store
+from ..store.recalled import recalled
 from ..store.schema import FAILED, OK, Products, node_name
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
@@ -230,6 +231,8 @@ def _to_do(
         return everything, ""
     held = store.corpus(name)
     encoder = held.encoder(plan.name)
+    if recalled(encoder.key):
+        return everything, "what is there is recalled and made anew"
     if plan.identity is not None and dict(encoder.key) != plan.key(plan.identity, settings):
         return everything, "made from something else; extract will say from what"
     if not set(plan.products(settings).names()) <= set(encoder.products.names()):
