@@ -231,7 +231,7 @@ def _read(checkpoint: Checkpoint, card: Card, language: str | None) -> Loaded:
     extractor = check_extractor(card, checkpoint)
     read = checkpoint.tensors.read(fitted.source.values())
     state = {name[len(fitted.prefix) :]: tensor for name, tensor in read.items()}
-    with _quietly():
+    with quietly():
         model, info = type(blueprint.model).from_pretrained(
             None, config=blueprint.model.config, state_dict=state, dtype="float32", output_loading_info=True
         )
@@ -247,7 +247,7 @@ def _read(checkpoint: Checkpoint, card: Card, language: str | None) -> Loaded:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep transformers' bars and key tables to itself: misfits become our own error."""
     from transformers.utils import logging
 

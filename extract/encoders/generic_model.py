@@ -97,18 +97,26 @@ class GenericEncoder(Encoder):
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch, one clip after the other; see `Encoder.encode`."""
         with exact_inference():
-            clips = [self._means(wave[:n].cpu().numpy()) for wave, n in zip(waves, n_samples, strict=True)]
+            clips = [
+                self._means(self._model, self._extractor, wave[:n].cpu().numpy())
+                for wave, n in zip(waves, n_samples, strict=True)
+            ]
         for layer, states in enumerate(torch.stack(clips).unbind(1)):
             emit(layer, states[:, None])  # [clip, 1, feature]
 
-    def _means(self, wave: np.ndarray) -> torch.Tensor:
+    def pooled_from(self, model: Any, extractor: Any, wave: np.ndarray) -> list[torch.Tensor]:
+        """Return what another copy of the model gives for a clip, pooled as here: [1, feature] of each layer, on the CPU."""
+        padded = np.pad(wave, (0, max(0, self.card.frame.receptive_samples - len(wave))))
+        return [layer[None].cpu() for layer in self._means(model, extractor, padded)]
+
+    def _means(self, model: Any, extractor: Any, wave: np.ndarray) -> torch.Tensor:
         """Return [layer, feature] of one clip, over all its windows."""
         n_layers, dim = self.card.n_layers, self.card.dim
         total = torch.zeros(n_layers, dim, dtype=torch.float64, device=self.device)
         counts = torch.zeros(n_layers, 1, dtype=torch.float64, device=self.device)
         for start, stop, keep_from, keep_to in self._geometry.windows(len(wave)):
             states = run(
-                self._model, self._extractor, wave[start:stop], self.device, getattr(torch, self.dtype),
+                model, extractor, wave[start:stop], self.device, getattr(torch, self.dtype),
                 whole=self._geometry.fixed,
             )  # fmt: skip
             if len(states) != n_layers or any(state.shape[-1] != dim for state, _ in states):
