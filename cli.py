@@ -172,7 +172,10 @@ def report(pipeline: PipelineFile = Path("pipeline.yaml"), store: StoreOption = 
 def encoders(
     name: Annotated[str | None, typer.Argument(help="show this one in full")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="compare the checkpoint with transformers, layer by layer; prints a report to send")
+        bool,
+        typer.Option(
+            "--check", help="compare the checkpoint with transformers, layer by layer; prints a report to send"
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -286,7 +286,7 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "pooling": card.pooling,
     }
-    about = {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
+    about: dict[str, object] = {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
     return about | ({"ignored_tensors": dict(identity.ignored)} if identity.ignored else {})
 
 

@@ -70,7 +70,9 @@ class Comparison:
             "machine": self.machine,
             "clips": ", ".join(f"{seconds:g} s" for seconds in self.clips_s) + "; one batch here, each alone there",
         }
-        rows = [f"{layer:5}  {f:.1e}  {p:.1e}" for layer, (f, p) in enumerate(zip(self.frames, self.pooled, strict=True))]
+        rows = [
+            f"{layer:5}  {f:.1e}  {p:.1e}" for layer, (f, p) in enumerate(zip(self.frames, self.pooled, strict=True))
+        ]
         verdict = "agrees with" if self.agrees else "DIFFERS from"
         return "\n".join([
             f"{self.name} {verdict} transformers (tolerance {TOLERANCE:g})",
@@ -131,7 +133,9 @@ def _reference_model(where: str, revision: str | None) -> tuple[Any, Sequence[st
         model, info = AutoModel.from_pretrained(where, revision=revision, dtype=torch.float32, output_loading_info=True)
     model.eval()
     if model.config.model_type == "whisper":
-        return model.get_encoder(), [key for key in info["missing_keys"] if "encoder." in f".{key}" and "decoder" not in key]
+        return model.get_encoder(), [
+            key for key in info["missing_keys"] if "encoder." in f".{key}" and "decoder" not in key
+        ]
     return model, sorted(info["missing_keys"])
 
 

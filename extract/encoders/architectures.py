@@ -36,7 +36,8 @@ def build(config: PretrainedConfig) -> Any:
     if config.model_type == "whisper":
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-        return WhisperEncoder(config)
+        encoder: Any = WhisperEncoder
+        return encoder(config)
     from transformers import AutoModel
 
     return AutoModel.from_config(config)

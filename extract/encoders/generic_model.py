@@ -125,7 +125,9 @@ class GenericEncoder(Encoder):
                     f"Write a plug-in for it (docs/encoders.md)."
                 )
             for layer, (state, mask) in enumerate(states):
-                own = self._own(len(state), stop - start, keep_from - start, keep_to - start, last=layer == n_layers - 1)
+                own = self._own(
+                    len(state), stop - start, keep_from - start, keep_to - start, last=layer == n_layers - 1
+                )
                 kept = torch.from_numpy(own if mask is None else own & mask).to(self.device)
                 n = kept.sum()
                 counts[layer] += n

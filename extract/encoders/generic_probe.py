@@ -22,7 +22,7 @@ from .weights import seeded
 PROBES = (32_137, 70_537)
 """Two clips whose difference, 2.4 s, is a multiple of every step between vectors that is usual."""
 
-SHORTEST = (1, *range(400, 1600, 80), 1600, 2000, 2400, 3200, 4800, 8000, 16_000)
+SHORTEST: tuple[int, ...] = (1, *range(400, 1600, 80), 1600, 2000, 2400, 3200, 4800, 8000, 16_000)
 """Lengths tried, in samples, until a model gives at least one vector for each layer."""
 
 MASKS = ("attention_mask", "padding_mask")
@@ -71,7 +71,9 @@ def manner_of(card: Card, config: Mapping[str, object], facts: Mapping[str, obje
             f"{config.get('model_type')!r}, which fails: {_first(error)}. Write a plug-in for it (docs/encoders.md)."
         ) from error
     if any(len(states) != 2 or {state.shape[-1] for state, _ in states} != {card.dim} for states in runs):
-        raise _unknown(card, f"layers of shapes {[tuple(state.shape) for state, _ in runs[0]]} for one block of {card.dim}")
+        raise _unknown(
+            card, f"layers of shapes {[tuple(state.shape) for state, _ in runs[0]]} for one block of {card.dim}"
+        )
     geometry = _flowing(card, model, runs) if window is None else _filled(card, window, runs)
     return Manner(geometry, _shortest(card, model, extractor, geometry))
 
@@ -80,7 +82,9 @@ States = list[tuple[torch.Tensor, np.ndarray | None]]
 """Of each layer, [vector, feature], and which vectors the model's own mask keeps, bool [vector]."""
 
 
-def run(model: Any, extractor: Any, wave: np.ndarray, device: str, dtype: torch.dtype, *, whole: bool = False) -> States:
+def run(
+    model: Any, extractor: Any, wave: np.ndarray, device: str, dtype: torch.dtype, *, whole: bool = False
+) -> States:
     """Run one clip as its extractor gives it.
 
     Args:
@@ -97,7 +101,9 @@ def run(model: Any, extractor: Any, wave: np.ndarray, device: str, dtype: torch.
         out = model(**kept, output_hidden_states=True)
     states = [*out.hidden_states[:-1], out.last_hidden_state]
     if any(state.ndim != 3 or len(state) != 1 for state in states):
-        raise ValueError(f"layers of shapes {[tuple(state.shape) for state in states][:3]} in place of [1, time, feature]")
+        raise ValueError(
+            f"layers of shapes {[tuple(state.shape) for state in states][:3]} in place of [1, time, feature]"
+        )
     mask = getattr(out, "attention_mask", None)
     mask = next((kept[key] for key in MASKS if key in kept), None) if mask is None else mask
     return [(state[0], _kept(mask, len(state[0]))) for state in states]

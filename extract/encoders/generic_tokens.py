@@ -1,4 +1,4 @@
-"""Which of a model's output vectors are the clip's own: by the window it was made for, or because it takes clips as long as they are.
+"""Which of a model's output vectors are the clip's own: by the window it was made for, or all, where it has none.
 
 Two kinds of window are known. Whisper's feature extractor fills 30 s, and the vectors that come out divide them evenly. AST's fills
 `max_length` frames; its vectors are a class token, a distillation token, then patches band by band. Imports no torch.

@@ -123,7 +123,9 @@ def _shards(index: Path) -> list[str]:
     content = read_json(str(index.parent), index.name, None) or {}
     files = content.get("weight_map")
     if not isinstance(files, dict):
-        raise CheckpointError(f"{index}: expected a `weight_map` of tensor names to files, got none. Download it again.")
+        raise CheckpointError(
+            f"{index}: expected a `weight_map` of tensor names to files, got none. Download it again."
+        )
     names = sorted({str(file) for file in files.values()})
     if any(Path(name).name != name for name in names):
         raise CheckpointError(f"{index}: expected names of files beside it, got {names[0]!r}. Download it again.")

@@ -101,7 +101,8 @@ def whisper_entry(
     def check(request: Request, card: Card) -> object:
         from .whisper_model import check_whisper
 
-        return check_whisper(request, card, config, folder)
+        check_whisper(request, card, config, folder)
+        return None
 
     return Entry(card, load, config, check)
 

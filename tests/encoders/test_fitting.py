@@ -16,6 +16,7 @@ from tiny_models import tiny_config
 
 from voxcache.errors import CheckpointError, ConfigError, EncoderError
 from voxcache.extract.config import EncoderConfig
+from voxcache.extract.encoders.against import check_against_transformers
 from voxcache.extract.encoders.architectures import blueprint_of, build, to_config
 from voxcache.extract.encoders.base import Request
 from voxcache.extract.encoders.fitting import fit
@@ -76,7 +77,7 @@ def rewritten(folder: Path, file: str, **changes: object) -> None:
     (folder / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
-@pytest.mark.parametrize("name", ["w2v2-xvector", "sew", "ast-cls", "whisper-cls"])
+@pytest.mark.parametrize("name", ["w2v2-xvector", "ast-cls", "whisper-gen"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,7 +156,12 @@ def test_only_the_encoder_s_tensors_are_read(tmp_path: Path) -> None:
         ("ast", "preprocessor_config.json", {"max_length": 512}, "`max_length` 1024 .* as in config.json, got 512"),
         ("ast", "preprocessor_config.json", {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}, "which fails"),
         ("sew", "preprocessor_config.json", {"sampling_rate": 24000}, "got one for 24000 Hz"),
-        ("w2v2-conformer", "preprocessor_config.json", {"feature_extractor_type": "Nothing"}, "expected a feature extractor"),
+        (
+            "w2v2-conformer",
+            "preprocessor_config.json",
+            {"feature_extractor_type": "Nothing"},
+            "expected a feature extractor",
+        ),
     ],
 )
 def test_what_stands_in_a_json_file_is_refused_when_planned(
@@ -201,12 +207,32 @@ def test_languages_that_are_not_there_are_refused_when_planned(tmp_path: Path) -
         planned(make("w2v2-ctc", tmp_path), options={"target_lang": "fra"})
 
 
-@pytest.mark.parametrize("name", ["w2v2-stable", "sew"])
-def test_a_checkpoint_is_compared_with_transformers(tmp_path: Path, name: str) -> None:
-    """`encoders --check FOLDER` reports every layer within 1e-5; a checkpoint that transformers reads otherwise differs."""
-    folder = make(name, tmp_path)
+def test_a_checkpoint_is_compared_with_transformers(tmp_path: Path) -> None:
+    """`encoders --check FOLDER` reports every layer within 1e-5, what was ignored, and versions."""
+    folder = make("w2v2-stable", tmp_path)
     report = json.loads(voxcache("encoders", "--check", str(folder), "--json", cwd=tmp_path).stdout)
     assert report["agrees"] is True
     assert len(report["frames"]) == len(report["pooled"]) == 3
     assert max(report["frames"] + report["pooled"]) < 1e-5
-    assert (report["name"], report["missing"]) == (name, [])
+    assert (report["name"], report["missing"], report["ignored_tensors"]) == ("w2v2-stable", [], {"lm_head": 2})
+    assert set(report["versions"]) == {"voxcache", "torch", "transformers", "python"}
+
+
+@pytest.mark.parametrize("name", ["sew", "ast", "whisper-cls"])
+def test_every_family_is_compared_with_transformers(tmp_path: Path, name: str) -> None:
+    """Models of other kinds and Whisper are compared through their own extractor, on the clip's own vectors."""
+    assert check_against_transformers(str(make(name, tmp_path))).agrees
+
+
+def test_a_checkpoint_that_transformers_reads_otherwise_differs(tmp_path: Path) -> None:
+    """Under a prefix that transformers does not know, it makes weights up; the report says which, and that both differ."""
+    folder = make("w2v2-ctc", tmp_path)
+    state = load_file(folder / "model.safetensors")
+    renamed = {name.replace("wav2vec2.", "student."): tensor for name, tensor in state.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    found = check_against_transformers(str(folder))
+    assert not found.agrees
+    assert "encoder.layer_norm.weight" in found.missing
+    assert "w2v2-ctc DIFFERS from transformers" in str(found)
+    with pytest.raises(ConfigError, match="logmel, --check: expected a transformers model"):
+        check_against_transformers("logmel")

@@ -61,7 +61,9 @@ def test_hear_scene_embeddings(hear_module: str) -> None:
 def test_a_hear_module_of_another_rate_is_refused(hear_module: str, tmp_path: Path) -> None:
     """A module made for 48 kHz is refused when it is named, with both rates: 16 kHz sent up are half a spectrum."""
     (tmp_path / "made_hear.py").write_text(HEAR.replace("16000", "48000"))
-    with pytest.raises(EncoderError, match=r"hear:made_hear: expected a module made for 16000 Hz, got one for 48000 Hz"):
+    with pytest.raises(
+        EncoderError, match=r"hear:made_hear: expected a module made for 16000 Hz, got one for 48000 Hz"
+    ):
         resolve(Request(name=hear_module))
 
 

@@ -59,7 +59,11 @@ def run_command(folder: Path, names: list[str], clips: dict[str, tuple[int, int]
     encoders: list[dict[str, Any]] = [{"name": str(make(name, folder / "models")), "as": name} for name in names]
     if "w2v2-adapterattn" in names:
         add_language(folder / "models" / "w2v2-adapterattn", "fra")
-        french = {"name": str(folder / "models" / "w2v2-adapterattn"), "as": "french", "options": {"target_lang": "fra"}}
+        french = {
+            "name": str(folder / "models" / "w2v2-adapterattn"),
+            "as": "french",
+            "options": {"target_lang": "fra"},
+        }
         encoders.append(french)
     pipeline = {
         "store": "s.zarr",
@@ -94,7 +98,12 @@ def pieces(n: int, longest: int, step: int, half: int) -> Iterator[tuple[int, in
         return
     starts = list(range(0, n - (longest - step), step))
     for i, start in enumerate(starts):
-        yield start, min(start + longest, n), start + half if i else 0, starts[i + 1] + half if start != starts[-1] else n
+        yield (
+            start,
+            min(start + longest, n),
+            start + half if i else 0,
+            starts[i + 1] + half if start != starts[-1] else n,
+        )
 
 
 def averaged(n: int, cut: tuple[int, int, int], states: Callable[[int, int], list[tuple[torch.Tensor, int]]]) -> Layers:

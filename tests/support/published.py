@@ -1,4 +1,4 @@
-"""Small checkpoints with made weights, in the shapes in which people publish them: one folder each, as `save_pretrained` writes it."""
+"""Small checkpoints with made weights, in the shapes in which people publish them: a folder each, from `save_pretrained`."""
 
 from __future__ import annotations
 
@@ -164,8 +164,11 @@ def add_language(where: Path, language: str) -> None:
     from safetensors.torch import save_file
 
     state = {name: tensor for name, tensor in load_file(where / "model.safetensors").items() if "adapter_layer" in name}
-    other = {name: tensor + 0.1 * torch.arange(tensor.numel()).reshape(tensor.shape).sin() for name, tensor in state.items()}
-    save_file({**other, "lm_head.weight": torch.zeros(7, 32), "lm_head.bias": torch.zeros(7)}, where / f"adapter.{language}.safetensors")
+    other = {
+        name: tensor + 0.1 * torch.arange(tensor.numel()).reshape(tensor.shape).sin() for name, tensor in state.items()
+    }
+    head = {"lm_head.weight": torch.zeros(7, 32), "lm_head.bias": torch.zeros(7)}
+    save_file({**other, **head}, where / f"adapter.{language}.safetensors")
 
 
 def _as_of_old(where: Path) -> None:
