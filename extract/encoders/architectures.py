@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ def without_memory(config: PretrainedConfig) -> Any:
 
     # imported first: a module that is imported below keeps its own constants without memory, such as torchaudio's
     mapping: Any = MODEL_MAPPING
-    _ = importlib.import_module("torchaudio.compliance.kaldi"), mapping[type(config)]
+    _ = mapping[type(config)]
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torchaudio.compliance.kaldi")
     with torch.device("meta"):
         return build(config)
 

@@ -120,7 +120,7 @@ def check_extractor(card: Card, checkpoint: Checkpoint) -> Mapping[str, object]:
         return {}
     extractor = read_json(checkpoint.where, "preprocessor_config.json", checkpoint.revision) or {}
     refuse_rate(card.name, extractor, checkpoint.config)
-    if not isinstance(extractor.get("do_normalize", True), bool):
+    if not isinstance(extractor.get("do_normalize"), bool | None):
         raise EncoderError(
             f"{card.name}, preprocessor_config.json: expected `do_normalize` true or false, got "
             f"{extractor['do_normalize']!r}. Correct it there."
