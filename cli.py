@@ -169,14 +169,36 @@ def report(pipeline: PipelineFile = Path("pipeline.yaml"), store: StoreOption = 
         write_report(config.train, open_store(config.store), config.results_dir, quiet=quiet)
 
 
-@app.command(epilog="Example:  voxcache encoders      Example:  voxcache encoders hubert-large")
+@app.command(epilog="Example:  voxcache encoders      Example:  voxcache encoders --check hubert-large")
 def encoders(
-    name: Annotated[str | None, typer.Argument(help="show this one in full")] = None, as_json: AsJson = False
+    name: Annotated[str | None, typer.Argument(help="show this one in full")] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="compare the checkpoint with transformers, layer by layer; prints a report to send"
+        ),
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the encoders, or show one with its licence, layers and bytes per hour of audio."""
+    if check:
+        _check_encoder(name, as_json=as_json)
+        return
     from .extract.encoders.listing import list_encoders, show_encoder
 
     typer.echo(show_encoder(name, as_json=as_json) if name else list_encoders(as_json=as_json))
+
+
+def _check_encoder(name: str | None, *, as_json: bool) -> None:
+    from .errors import ConfigError
+    from .extract.encoders.against import check_against_transformers
+
+    if name is None:
+        raise ConfigError("--check: which encoder? Name one, a hub id or a folder.")
+    found = check_against_transformers(name)
+    typer.echo(found.as_json() if as_json else str(found))
+    if not found.agrees:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -79,6 +79,11 @@ def merge(
 
     for line in merge_stores(sources, into, by_content=by_content):
         typer.echo(str(line))
+    from .store import open_store
+    from .store.recalled import recalled_in
+
+    for sentence in recalled_in(open_store(into)):
+        typer.echo(sentence)
 
 
 def label(

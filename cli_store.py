@@ -10,6 +10,7 @@ import typer
 
 from .cli_share import add_commands
 from .store.document import printable
+from .store.recalled import recalled, sentence
 from .store.schema import FAILED, MISSING, STALE
 from .words import size
 
@@ -99,7 +100,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
 
 
 @app.command(
-    epilog="Example:  voxcache store status store.zarr     Exit code 5 if anything is missing, stale or failed."
+    epilog="Example:  voxcache store status store.zarr     Exit code 5 if anything is missing, stale, failed or recalled."
 )
 def status(path: StorePath, as_json: AsJson = False) -> None:
     """Say how every clip ended: ok, failed and why, missing, stale (its audio has changed since)."""
@@ -116,10 +117,12 @@ def status(path: StorePath, as_json: AsJson = False) -> None:
     else:
         for row in rows:
             typer.echo(_status_line(row))
+            if row["recalled"]:
+                typer.echo(f"    {sentence(row['encoder'], row['recalled'])}")
             for reason, clips in row["failures"].items():
                 named = ", ".join(clips[:3]) + (", …" if len(clips) > 3 else "")
                 typer.echo(f"    {len(clips)} failed: {printable(reason, 400)}  [{printable(named, 400)}]")
-    if any(row["missing"] or row["stale"] or row["failed"] for row in rows):
+    if any(row["missing"] or row["stale"] or row["failed"] or row["recalled"] for row in rows):
         raise typer.Exit(5)
 
 
@@ -133,7 +136,9 @@ def _status_row(corpus: Any, name: str) -> dict[str, Any]:
         label: [str(clip) for clip in corpus.clip[ledger.status == code]]
         for label, code in (("missing_clips", MISSING), ("stale_clips", STALE))
     }
-    return {"corpus": corpus.name, "encoder": name, "clips": corpus.n_clips, **counts, **lists, "failures": failures}
+    why = recalled(corpus.encoder(name).key)
+    facts = {"corpus": corpus.name, "encoder": name, "clips": corpus.n_clips, **counts}
+    return {**facts, **lists, "failures": failures, "recalled": why}
 
 
 def _status_line(row: dict[str, Any]) -> str:

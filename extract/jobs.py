@@ -28,6 +28,7 @@ from ..store.backend import remove_partials
 from ..store.copying import grow_encoders
 from ..store.location import place
 from ..store.readback import require_readback
+from ..store.recalled import recalled
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device, decode_threads
@@ -165,6 +166,8 @@ def register(
         remove_partials(
             lies
         )  # first: one that was left while a store was made would make its folder look like another's
+    for encoder in encoders:
+        _tell_ignored(encoder, loaded.identity(encoder), report)
     store = create_store(pipeline.store)
     jobs = []
     for plan in corpora:
@@ -185,7 +188,8 @@ def register(
         if alone or registered.new:
             grow_encoders(corpus)
         _tell(corpus, registered, report)
-        for name in replace:
+        recall = _recalled(encoders, corpus, replace, report, alone=alone)
+        for name in (*replace, *recall):
             if name in corpus.encoders:
                 drop(corpus.group, pipeline.store, name)
                 corpus = store.corpus(plan.scan.name)
@@ -193,6 +197,22 @@ def register(
             _job(encoder, corpus, plan, registered, pipeline.extract, loaded, retry_failed) for encoder in encoders
         ]
     return jobs
+
+
+def _recalled(
+    encoders: Sequence[EncoderPlan], corpus: Corpus, replace: Sequence[str], report: Reporter, *, alone: bool
+) -> list[str]:
+    """Return the encoders whose embeddings of a corpus are recalled, to be made anew, and say so."""
+    names = [plan.name for plan in encoders if plan.name in corpus.encoders and plan.name not in replace]
+    found = {name: why for name in names if (why := recalled(corpus.encoder(name).key))}
+    if found and not alone:
+        raise ConfigError(
+            f"{corpus.path}/{min(found)}: its embeddings are recalled and to be made anew, while other workers may be at "
+            f"them. Run `voxcache extract` once without --worker."
+        )
+    for name, why in found.items():
+        report.say(f"{corpus.name} x {name}: the embeddings are recalled: they {why}. They are made anew.", "yellow")
+    return list(found)
 
 
 def _job(
@@ -264,8 +284,16 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
         "hop_samples": card.frame.hop_samples,
         "receptive_samples": card.frame.receptive_samples,
         "sample_rate_hz": SAMPLE_RATE_HZ,
+        "pooling": card.pooling,
     }
-    return {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
+    about: dict[str, object] = {"card": facts, "weights_origin": identity.weights_origin, "dtype": plan.config.dtype}
+    return about | ({"ignored_tensors": dict(identity.ignored)} if identity.ignored else {})
+
+
+def _tell_ignored(plan: EncoderPlan, identity: Identity, report: Reporter) -> None:
+    if identity.ignored:
+        parts = _some([f"{part} ({n})" for part, n in identity.ignored.items()], 12)
+        report.say(f"{plan.name}: the checkpoint holds more than the encoder; these tensors are ignored: {parts}")
 
 
 def _tell(corpus: Corpus, registered: Registered, report: Reporter) -> None:

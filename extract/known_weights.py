@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..store.files import move
@@ -18,13 +18,14 @@ from .encoders.base import Encoder, Scalar, canonical_hash
 
 @dataclass(frozen=True)
 class Identity:
-    """What identifies an encoder's numbers: weights and everything before them."""
+    """What identifies an encoder's numbers: weights and everything before them. `ignored` as in `Encoder`."""
 
     weights_sha256: str
     weights_origin: str
     preprocessing: dict[str, Scalar]
     n_layers: int
     dim: int
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 def identity_of(encoder: Encoder) -> Identity:
@@ -35,6 +36,7 @@ def identity_of(encoder: Encoder) -> Identity:
         dict(encoder.preprocessing),
         encoder.card.n_layers,
         encoder.card.dim,
+        dict(encoder.ignored),
     )
 
 

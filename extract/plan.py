@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ConfigError, VoxcacheError
+from ..errors import ConfigError, EncoderError, VoxcacheError
 from ..pipeline import Pipeline
 from ..store import ColumnData, Corpus, Store
+from ..store.recalled import recalled
 from ..store.schema import FAILED, OK, Products, node_name
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
@@ -100,15 +101,22 @@ class EncoderPlan:
 
 
 def plan_encoders(pipeline: Pipeline) -> list[EncoderPlan]:
-    """Resolve every encoder asked for. Raises `ConfigError` with all that is wrong with them."""
+    """Resolve every encoder asked for, and look at checkpoints, configurations and feature extractors.
+
+    Raises:
+        ConfigError, EncoderError: all that is wrong with them.
+    """
     plans: list[EncoderPlan] = []
     problems: list[str] = []
+    unfit: list[str] = []
     for i, config in enumerate(pipeline.encoders):
         try:
             plans.append(plan_encoder(config))
             plans[-1].products(pipeline.extract)
         except ConfigError as error:
             problems += [f"$.encoders[{i}]: {problem}" for problem in error.problems]
+        except EncoderError as error:
+            unfit.append(str(error))
     names = [plan.name for plan in plans]
     problems += [
         f"$.encoders: {name!r} stands there twice. Give one of them another name with `as:`."
@@ -117,19 +125,28 @@ def plan_encoders(pipeline: Pipeline) -> list[EncoderPlan]:
     if not pipeline.encoders:
         problems.append("$.encoders: none asked for. `voxcache encoders` lists what there is.")
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *unfit])
+    if unfit:
+        raise EncoderError("\n".join(unfit))
     return plans
 
 
 def plan_encoder(config: EncoderConfig) -> EncoderPlan:
-    """Resolve one encoder. Raises `ConfigError` with what is wrong with it."""
+    """Resolve one encoder, and check what it is loaded from unless a run has loaded just that before.
+
+    Raises:
+        ConfigError, EncoderError: what is wrong with it.
+    """
     card, entry = resolve(config.request())
     random = (config.weights or card.weights) == "random"
     plain = config.name + ("-random" if random and not config.name.endswith("-random") else "")
     name = node_name("encoder", config.store_as or plain)
     if random and "random" not in name:
         raise ConfigError(f"encoder {name}: random weights must say so; put `random` in its `as:` name.")
-    return EncoderPlan(config, card, entry, name, recall(cache_dir(), dict(fingerprint(config.request()))))
+    identity = recall(cache_dir(), dict(fingerprint(config.request())))
+    if identity is None and entry.check is not None:
+        entry.check(config.request(), card)
+    return EncoderPlan(config, card, entry, name, identity)
 
 
 def plan_corpora(
@@ -214,6 +231,8 @@ def _to_do(
         return everything, ""
     held = store.corpus(name)
     encoder = held.encoder(plan.name)
+    if recalled(encoder.key):
+        return everything, "what is there is recalled and made anew"
     if plan.identity is not None and dict(encoder.key) != plan.key(plan.identity, settings):
         return everything, "made from something else; extract will say from what"
     if not set(plan.products(settings).names()) <= set(encoder.products.names()):

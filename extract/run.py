@@ -252,7 +252,11 @@ class _Run:
 
     def _announce(self) -> None:
         facts = {f"{job.corpus.name}/{job.plan.name}": job.n_todo for job in self.jobs}
-        self.watch(Event("run_started", {"store": place(self.pipeline.store).name, "todo": facts}))
+        held = {job.plan.name: job.writer.encoder.attrs.get("ignored_tensors") for job in self.jobs}
+        ignored = {name: parts for name, parts in held.items() if parts}
+        self.watch(
+            Event("run_started", {"store": place(self.pipeline.store).name, "todo": facts, "ignored_tensors": ignored})
+        )
         if self.where.runner is None:
             self.report.say(f"device: {self.loaded.device.describe()}")
             self.report.say(idle_gpu(self.loaded.device), "yellow")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from ..store.recalled import recalled, sentence
 from . import clips as clips_module
 from . import splits
 from .cells import cells, choose, holds, refuse_unsuited, refuse_weighted, resolve
@@ -111,6 +112,8 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
         encoder = corpus.encoder(name)
         if encoder.ledger().ok.any():
             encoders.append(encoder)
+            if why := recalled(encoder.key):
+                notes.append(sentence(f"{corpus.name}/{name}", why))
         else:
             notes.append(f"encoder {name!r} is left out: it has embedded no clip yet. Run `voxcache extract`.")
     if not encoders:

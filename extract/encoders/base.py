@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Card:
         frame: how sample counts become frame counts.
         normalise: waveform is brought to zero mean and unit variance per clip, over its own samples.
         normalise_eps: what is added to the variance first; in a quiet recording 1e-5 and 1e-7 are far apart.
+        pooling: how a clip's vectors become one, for people.
         max_window_s: longer clips run in overlapping windows; None where the encoder takes any length.
         pretraining: corpora the weights were trained on, for contamination notes.
         weights: the default origin of the weights: "hub", "random" (made for tests and demos), "none" (nothing learned).
@@ -50,6 +52,7 @@ class Card:
     frame: FrameRule
     normalise: bool = False
     normalise_eps: float = 1e-7
+    pooling: str = "mean over the clip's own frames"
     max_window_s: float | None = 30.0
     licence: str = "unknown"
     citation: str = ""
@@ -117,12 +120,14 @@ class Entry:
     """A registry entry: the card and a lazy loader. `load(request, card, device)` may import anything.
 
     `config` is the architecture as JSON-able data, where there is one: a changed architecture must not find the
-    weights hash remembered for the old one.
+    weights hash remembered for the old one. `check(request, card)` raises what is wrong with the checkpoint, its
+    configuration and its feature extractor, reading no weights; called once when a run is planned.
     """
 
     card: Card
     load: Callable[[Request, Card, str], Encoder]
     config: Mapping[str, object] = field(default_factory=dict)
+    check: Callable[[Request, Card], object] | None = None
 
 
 def weight_bytes(card: Card, dtype: Dtype) -> int:
@@ -144,6 +149,8 @@ class Encoder(abc.ABC):
     weights_sha256: str
     weights_origin: str
     preprocessing: Mapping[str, Scalar]
+    ignored: Mapping[str, int] = MappingProxyType({})
+    """Parts of the checkpoint that are not the encoder's, such as heads, and the tensors in each."""
     batched: bool = True
     """False where clips can only run one at a time (functionals, HEAR modules)."""
 

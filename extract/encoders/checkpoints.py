@@ -2,57 +2,68 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CheckpointError, EncoderError
-from .base import Card, Request
+from ...errors import CheckpointError, ConfigError, EncoderError
+from .architectures import blueprint_of, build, to_config
+from .base import SAMPLE_RATE_HZ, Card, Request
 from .config_json import read_json, shape_of
 from .fingerprints import cached_commit
-from .requests import refuse_options
+from .fitting import Blueprint, Fit, fit
+from .languages import OPTION, adapter_file, language_of
 from .speech_cards import conv_rule
-from .weights import read_state, refuse_misfit, seeded, state_sha256
+from .tensors import Tensors, fetched_files, local_files, tensors_in
+from .weights import refuse_misfit, seeded, state_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
-"""Without it transformers asks the hub, on the user's behalf, to convert checkpoints that are not safetensors."""
-
-OFF: Mapping[str, float | bool] = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0,
-                                   "mask_feature_prob": 0.0}  # fmt: skip
-"""SpecAugment and LayerDrop belong to training; at zero the mask vector is not even created, so it is not hashed."""
-
-_CTC = ("lm_head.", "classifier.", "projector.", "layer_weights", "masked_spec_embed")
-_PRETRAINING = ("quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat",
-                "label_embeddings_concat", "speaker_proj.")  # fmt: skip
-_XVECTOR = ("tdnn.", "objective.")
-HEADS: Mapping[str, tuple[str, ...]] = {
-    "wav2vec2": (*_CTC, *_PRETRAINING, *_XVECTOR),
-    "hubert": (*_CTC, "final_proj.", "label_embs_concat"),
-    "wavlm": (*_CTC, *_PRETRAINING, *_XVECTOR),
-    "unispeech": (*_CTC, *_PRETRAINING, "ctc_proj."),
-    "unispeech-sat": (*_CTC, *_PRETRAINING, *_XVECTOR),
-    "data2vec-audio": (*_CTC, "final_proj.", *_XVECTOR),
-    "whisper": ("decoder.", "model.decoder.", "proj_out.", "classifier.", "projector.", "layer_weights"),
-}
-"""Per model type, the beginnings of names that a checkpoint may hold beside the encoder: training heads, decoders."""
+__all__ = ["Checkpoint", "Loaded", "build", "check_transformers", "load_transformers", "random_model", "to_config"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A transformers model in evaluation mode, float32, on the CPU; the hash of its tensors; where they came from."""
+    """A transformers model in evaluation mode, float32, on the CPU; the hash of its tensors; where they came from.
+
+    Attributes:
+        normalise: what the repository's own preprocessor_config.json says of the waveform; None where it says nothing.
+        ignored: parts of the checkpoint outside of the encoder, and the tensors in each.
+        language: of the adapters, where the encoder has some.
+    """
 
     model: Any
     sha256: str
     origin: str
     normalise: bool | None = None
-    """What the repository's own preprocessor_config.json says of the waveform; None where it says nothing."""
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as they were found: a repository or folder with its own configuration, or one file.
+
+    Attributes:
+        where: folder or hub id; None for a file.
+        config: the published architecture.
+    """
+
+    where: str | None
+    revision: str | None
+    config: Mapping[str, object]
+    origin: str
+    tensors: Tensors
+
+    def blueprint(self, card: Card) -> tuple[Blueprint, Fit]:
+        """Return what the configuration builds and how the tensors go into it. Raises `CheckpointError`."""
+        blueprint = blueprint_of(card.name, self.config)
+        check_config(card, blueprint.model.config)
+        where = f"{card.name} from {self.origin}"
+        return blueprint, fit(where, self.tensors.shapes, blueprint)
 
 
 def load_transformers(
@@ -73,143 +84,65 @@ def load_transformers(
         CheckpointError: keys missing, left over or of another shape.
         EncoderError: the weights cannot be had.
     """
-    refuse_options(request)
-    wanted = request.weights or card.weights
-    if wanted == "random":
-        return random_model(config, request.seed)
-    if wanted == "none":
-        raise EncoderError(f"{card.name}, weights 'none': expected hub, random or a path. It has weights to load.")
-    if wanted == "hub":
-        where = folder or card.source
-        origin = f"local:{Path(folder).name}" if folder else f"hub:{card.source}"
-        return _pretrained(where, request.revision or card.revision, card, origin)
-    if Path(wanted).is_file():
-        return _from_file(Path(wanted), card, config)
-    if not Path(wanted).is_dir():
-        raise CheckpointError(
-            f"{card.name}, weights {wanted!r}: expected hub, random, a folder or a file, got a path that is not there. "
-            f"Check `weights:`."
+    language = language_of(request, config, folder)
+    if _is_random(request, card):
+        return random_model(config, request.seed, language)
+    checkpoint = _find(request, card, config, folder, fetch=True)
+    assert checkpoint is not None
+    return _read(checkpoint, card, language_of(request, checkpoint.config, checkpoint.where))
+
+
+def check_transformers(
+    request: Request, card: Card, config: Mapping[str, object], *, folder: str | None = None
+) -> Checkpoint | None:
+    """Raise what `load_transformers` would, reading no values; what is not on this machine yet is None."""
+    language_of(request, config, folder)
+    if _is_random(request, card):
+        return None
+    checkpoint = _find(request, card, config, folder, fetch=False)
+    if checkpoint is not None:
+        checkpoint.blueprint(card)
+        check_extractor(card, checkpoint)
+    return checkpoint
+
+
+def _is_random(request: Request, card: Card) -> bool:
+    if (request.weights or card.weights) != "random":
+        return False
+    if request.options:
+        raise ConfigError(f"{card.name}, options: random weights speak no language. Leave `{OPTION}:` out.")
+    return True
+
+
+def check_extractor(card: Card, checkpoint: Checkpoint) -> Mapping[str, object]:
+    """Return the preprocessor_config.json beside a checkpoint. Raises `EncoderError` for what would be ignored of it."""
+    if checkpoint.where is None:
+        return {}
+    extractor = read_json(checkpoint.where, "preprocessor_config.json", checkpoint.revision) or {}
+    refuse_rate(card.name, extractor, checkpoint.config)
+    if not isinstance(extractor.get("do_normalize"), bool | None):
+        raise EncoderError(
+            f"{card.name}, preprocessor_config.json: expected `do_normalize` true or false, got "
+            f"{extractor['do_normalize']!r}. Correct it there."
         )
-    return _pretrained(wanted, None, card, f"local:{Path(wanted).name}")
+    return extractor
 
 
-def random_model(config: Mapping[str, object], seed: int) -> Loaded:
+def refuse_rate(name: str, *facts: Mapping[str, object]) -> None:
+    """Raise `EncoderError` where a configuration is for audio of another rate than all clips are brought to."""
+    for rate in (held["sampling_rate"] for held in facts if held.get("sampling_rate") is not None):
+        if rate != SAMPLE_RATE_HZ:
+            raise EncoderError(
+                f"{name}: expected a model made for {SAMPLE_RATE_HZ} Hz, got one for {rate} Hz. Clips are brought to "
+                f"{SAMPLE_RATE_HZ} Hz before any encoder; fed to this one they would lack what it was trained on."
+            )
+
+
+def random_model(config: Mapping[str, object], seed: int, language: str | None = None) -> Loaded:
     """Build an architecture with weights drawn from `seed`, whatever else drew random numbers before."""
     with seeded(seed):
         model = build(to_config(config))
-    return _loaded(model, f"random:seed={seed}")
-
-
-def to_config(config: Mapping[str, object]) -> PretrainedConfig:
-    """Turn a published configuration into transformers' own, with what belongs to training switched off."""
-    from transformers import AutoConfig
-
-    rest = {key: value for key, value in config.items() if key != "model_type"}
-    return AutoConfig.for_model(str(config["model_type"]), **{**rest, **_off(str(config["model_type"]))})
-
-
-def build(config: PretrainedConfig) -> Any:
-    """Build the encoder of a configuration."""
-    model_class = _model_class(config)
-    return model_class(config) if config.model_type == "whisper" else model_class.from_config(config)
-
-
-def _off(model_type: str) -> dict[str, Any]:
-    return {} if model_type == "whisper" else dict(OFF)
-
-
-def _model_class(config: PretrainedConfig) -> Any:
-    if config.model_type == "whisper":
-        from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-        return WhisperEncoder
-    from transformers import AutoModel
-
-    return AutoModel
-
-
-def _pretrained(where: str, revision: str | None, card: Card, origin: str) -> Loaded:
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(where, revision=revision)
-        for key, value in _off(config.model_type).items():
-            setattr(config, key, value)
-        check_config(card, config)
-        with _quietly():
-            model, info = _model_class(config).from_pretrained(
-                where, revision=revision, config=config, dtype="float32", output_loading_info=True,
-                ignore_mismatched_sizes=True, **_renamed(config.model_type),
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"{card.name}, weights {origin}: expected a transformers checkpoint, got none that can be read: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__} "
-            f"Download it once where there is a network, or give `weights:` a local folder."
-        ) from error
-    refuse_misfit(
-        f"{card.name} from {origin}",
-        missing=info["missing_keys"],
-        left_over=without_heads(info["unexpected_keys"], config.model_type),
-        resized=[str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"]],
-    )
-    commit = None if Path(where).is_dir() else cached_commit(where, revision)
-    extractor = read_json(where, "preprocessor_config.json", revision) or {}
-    return _loaded(model, f"{origin}@{commit}" if commit else origin, extractor.get("do_normalize"))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers' bars and key tables to itself: misfits become our own error."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    os.environ.setdefault(NO_CONVERSION, "1")
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _renamed(model_type: str) -> dict[str, Any]:
-    """Whisper checkpoints hold a decoder too, so their encoder stands one or two levels down."""
-    return {"key_mapping": {r"^(model\.)?encoder\.": ""}} if model_type == "whisper" else {}
-
-
-def without_heads(keys: Sequence[str], model_type: str) -> list[str]:
-    """Return the keys that are not one of a family's known heads (`HEADS`)."""
-    known = HEADS.get(model_type, ())
-    prefix = re.compile(rf"^{re.escape(model_type.replace('-', '_'))}\.")
-    return [key for key in keys if not prefix.sub("", key).startswith(known)]
-
-
-def _from_file(file: Path, card: Card, config: Mapping[str, object]) -> Loaded:
-    model_type = str(config["model_type"])
-    model = random_model(config, 0).model
-    state = _as_named_here(read_state(file), model)
-    own = model.state_dict()
-    refuse_misfit(
-        f"{card.name} from file {file.name}",
-        missing=own.keys() - state.keys(),
-        left_over=without_heads(sorted(state.keys() - own.keys()), model_type),
-        resized=[key for key in own.keys() & state.keys() if own[key].shape != state[key].shape],
-    )
-    model.load_state_dict({key: state[key] for key in own})
-    return _loaded(model, f"local:{file.name}")
-
-
-def _as_named_here(state: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    """Drop the prefix of the class a file was saved from, and take weight norm by its present names."""
-    prefix = "(model\\.)?encoder" if model.config.model_type == "whisper" else re.escape(model.base_model_prefix)
-    renamed = {re.sub(rf"^{prefix}\.", "", key): value for key, value in state.items()}
-    weight_norm = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    for old, new in weight_norm.items():
-        renamed = {re.sub(rf"\b{old}$", new, key): value for key, value in renamed.items()}
-    return renamed
+    return _loaded(model, f"random:seed={seed}", language=language)
 
 
 def check_config(card: Card, config: PretrainedConfig) -> None:
@@ -228,7 +161,116 @@ def check_config(card: Card, config: PretrainedConfig) -> None:
         )
 
 
-def _loaded(model: Any, origin: str, normalise: object = None) -> Loaded:
+def _find(
+    request: Request, card: Card, config: Mapping[str, object], folder: str | None, *, fetch: bool
+) -> Checkpoint | None:
+    wanted = request.weights or card.weights
+    if wanted == "none":
+        raise EncoderError(f"{card.name}, weights 'none': expected hub, random or a path. It has weights to load.")
+    if wanted == "hub" and folder is None:
+        return _on_hub(request, card, fetch=fetch)
+    place = Path(folder if wanted == "hub" and folder is not None else wanted)
+    if place.is_file():
+        if request.options:
+            raise ConfigError(
+                f"{card.name}, options: `{OPTION}:` needs a folder or hub id, which holds adapters of several languages; "
+                f"{place.name} is one file. Name the folder, or leave the option out."
+            )
+        return Checkpoint(None, None, config, f"local:{place.name}", tensors_in([place]))
+    if not place.is_dir():
+        raise CheckpointError(
+            f"{card.name}, weights {wanted!r}: expected hub, random, a folder or a file, got a path that is not there. "
+            f"Check `weights:`."
+        )
+    held = read_json(str(place), "config.json", None)
+    if held is None or "model_type" not in held:
+        raise CheckpointError(
+            f"{card.name}, weights {wanted!r}: expected a folder with a config.json that names its `model_type`, got "
+            f"none. Save the model there with `save_pretrained`, or name the file itself."
+        )
+    return _with_adapter(request, str(place), None, held, f"local:{place.name}", local_files(str(place), None) or [])
+
+
+def _on_hub(request: Request, card: Card, *, fetch: bool) -> Checkpoint | None:
+    where, revision = card.source, request.revision or card.revision
+    files = local_files(where, revision)
+    if files is None and not fetch:
+        return None
+    origin = f"hub:{where}"
+    try:
+        held = read_json(where, "config.json", revision) or {}
+        files = files or fetched_files(where, revision)
+    except (EncoderError, OSError) as error:
+        raise EncoderError(
+            f"{card.name}, weights {origin}: expected a transformers checkpoint, got none that can be read: "
+            f"{str(error).splitlines()[0]} Download it once where there is a network, or give `weights:` a local folder."
+        ) from error
+    commit = cached_commit(where, revision)
+    return _with_adapter(request, where, revision, held, f"{origin}@{commit}" if commit else origin, files)
+
+
+def _with_adapter(
+    request: Request, where: str, revision: str | None, held: Mapping[str, object], origin: str, files: list[Path]
+) -> Checkpoint:
+    language = request.options.get("target_lang")
+    tensors = tensors_in(files)
+    if language is not None:
+        adapter = adapter_file(where, revision, str(language))
+        spoken = tensors_in([adapter])
+        adapted = sorted(name for name in tensors.shapes if ".adapter_layer." in name)
+        lost = [name for name in adapted if name not in spoken.shapes]
+        if lost or not adapted:
+            what = f"none for {lost[0]}" if lost else "a checkpoint whose blocks have none"
+            raise CheckpointError(f"{adapter}: expected an adapter for every block, got {what}. Choose another file.")
+        tensors = tensors_in([*files, adapter])
+    return Checkpoint(where, revision, held, origin, tensors)
+
+
+def _read(checkpoint: Checkpoint, card: Card, language: str | None) -> Loaded:
+    blueprint, fitted = checkpoint.blueprint(card)
+    extractor = check_extractor(card, checkpoint)
+    read = checkpoint.tensors.read(fitted.source.values())
+    state = {name[len(fitted.prefix) :]: tensor for name, tensor in read.items()}
+    with quietly():
+        model, info = type(blueprint.model).from_pretrained(
+            None, config=blueprint.model.config, state_dict=state, dtype="float32", output_loading_info=True
+        )
+    refuse_misfit(
+        f"{card.name} from {checkpoint.origin}",
+        missing=info["missing_keys"],
+        left_over=info["unexpected_keys"],
+        resized=[str(key) for key in info["mismatched_keys"]],
+    )
+    return _loaded(
+        model, checkpoint.origin, normalise=extractor.get("do_normalize"), ignored=fitted.ignored, language=language
+    )
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep transformers' bars and key tables to itself: misfits become our own error."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _loaded(
+    model: Any,
+    origin: str,
+    *,
+    normalise: object = None,
+    ignored: Mapping[str, int] | None = None,
+    language: str | None = None,
+) -> Loaded:
     model.eval()
     model.requires_grad_(False)
-    return Loaded(model, state_sha256(model.state_dict()), origin, normalise if isinstance(normalise, bool) else None)
+    said = normalise if isinstance(normalise, bool) else None
+    return Loaded(model, state_sha256(model.state_dict()), origin, said, ignored or {}, language)

@@ -48,7 +48,10 @@ def read_json(where: str, file: str, revision: str | None) -> dict[str, object] 
 
 
 def _parse(path: Path) -> dict[str, object]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path.name} of {path.parent.name}: expected JSON, got {error}. Correct it there.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name} of {path.parent.name}: expected a JSON object, got {type(content).__name__}.")
     return content

@@ -39,22 +39,19 @@ class HearEncoder(Encoder):
         self.device = device
         self.dtype = "float32"
         self._model = model
-        self._rate_hz = int(model.sample_rate)
         self._embed = _embedder(module, _output(request))
         self.weights_sha256 = _identity(module, model, request)
         self.weights_origin = f"hear:{module.__name__}"
-        self.preprocessing = {"extractor": EXTRACTOR, "output": _output(request), "sample_rate_hz": self._rate_hz}
+        self.preprocessing = {"extractor": EXTRACTOR, "output": _output(request), "sample_rate_hz": SAMPLE_RATE_HZ}
 
     def encode(self, waves: torch.Tensor, n_samples: Sequence[int], emit: Emit) -> None:
         """Run a batch, one clip after the other; see `Encoder.encode`."""
         import torch
-        from torchaudio.functional import resample
 
-        vectors = []
         with torch.inference_mode():
-            for wave, n in zip(waves, n_samples, strict=True):
-                clip = resample(wave[None, :n], SAMPLE_RATE_HZ, self._rate_hz)  # [1, sample]
-                vectors.append(self._embed(clip, self._model).float())
+            vectors = [
+                self._embed(wave[None, :n], self._model).float() for wave, n in zip(waves, n_samples, strict=True)
+            ]
         emit(0, torch.stack(vectors))  # [clip, 1, feature]
 
 
@@ -119,6 +116,11 @@ def _load_model(module: ModuleType, request: Request) -> Any:
     lacking = [fact for fact in facts if not hasattr(model, fact)]
     if lacking:
         raise EncoderError(f"{request.name}: its model lacks {', '.join(lacking)}, which the HEAR 2021 API asks for.")
+    if int(model.sample_rate) != SAMPLE_RATE_HZ:
+        raise EncoderError(
+            f"{request.name}: expected a module made for {SAMPLE_RATE_HZ} Hz, got one for {int(model.sample_rate)} Hz. Clips are "
+            f"brought to {SAMPLE_RATE_HZ} Hz before any encoder; sent to another rate they would lack what it was trained on."
+        )
     return model
 
 

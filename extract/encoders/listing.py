@@ -62,6 +62,7 @@ def facts(card: Card) -> dict[str, Any]:
         "hop_samples": card.frame.hop_samples,
         "receptive_samples": card.frame.receptive_samples,
         "normalise": card.normalise,
+        "pooling": card.pooling,
         "max_window_s": card.max_window_s,
         "frames_per_hour": frames,
         f"pooled_bytes_per_hour_of_{TYPICAL_CLIP_S}_s_clips": pooled,

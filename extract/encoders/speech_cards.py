@@ -95,4 +95,9 @@ def speech_entry(
 
         return load_speech(request, card, device, config=config, folder=folder)
 
-    return Entry(card, load, config)
+    def check(request: Request, card: Card) -> object:
+        from .checkpoints import check_transformers
+
+        return check_transformers(request, card, config, folder=folder)
+
+    return Entry(card, load, config, check)

@@ -41,7 +41,10 @@ class SpeechEncoder(Encoder):
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
+        self.ignored = loaded.ignored
         self.preprocessing = {"extractor": EXTRACTOR, "normalise": self.card.normalise}
+        if loaded.language is not None:
+            self.preprocessing |= {"adapter_language": loaded.language}
         self._padding = Padding(card.frame)
         _settle_weight_norm(loaded.model)
         self._model = to_precision(loaded.model, device, dtype)

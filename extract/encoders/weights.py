@@ -28,8 +28,11 @@ def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_state(file: Path) -> dict[str, torch.Tensor]:
+def read_state(file: Path, *, lazy: bool = False) -> dict[str, torch.Tensor]:
     """Read named tensors from a safetensors file, or from a torch file without running any code in it.
+
+    Args:
+        lazy: leave the values of a torch file on the disk until they are looked at; for its zip format only.
 
     Raises:
         CheckpointError: the file is neither, or holds more than tensors and plain containers.
@@ -41,7 +44,7 @@ def read_state(file: Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load_file
 
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=lazy)
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {file}: not there. Check the path given as `weights:`.") from None
     except Exception as error:

@@ -98,7 +98,13 @@ def whisper_entry(
 
         return load_whisper(request, card, device, config=config, folder=folder)
 
-    return Entry(card, load, config)
+    def check(request: Request, card: Card) -> object:
+        from .whisper_model import check_whisper
+
+        check_whisper(request, card, config, folder)
+        return None
+
+    return Entry(card, load, config, check)
 
 
 ENTRIES: dict[str, Entry] = {

@@ -9,7 +9,7 @@ import torch
 
 from ...errors import EncoderError
 from .base import SAMPLE_RATE_HZ, Card, Dtype, Emit, Encoder, Request
-from .checkpoints import Loaded, load_transformers
+from .checkpoints import Loaded, check_extractor, check_transformers, load_transformers
 from .inference import exact_inference, to_precision
 from .listening import Listener
 
@@ -17,6 +17,7 @@ EXTRACTOR = "whisper-1"
 N_FFT = 400
 HOP = 160
 WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+POSITIONS = 1500
 FLOOR = 1e-10
 
 
@@ -24,8 +25,27 @@ def load_whisper(
     request: Request, card: Card, device: str, *, config: Mapping[str, object], folder: str | None = None
 ) -> WhisperEncoder:
     """Load a Whisper encoder; see `load_transformers` for `config` and `folder`."""
+    check_whisper(request, card, config, folder)
     loaded = load_transformers(request, card, config, folder=folder)
     return WhisperEncoder(loaded, card=card, device=device, dtype=request.dtype)
+
+
+def check_whisper(request: Request, card: Card, config: Mapping[str, object], folder: str | None) -> None:
+    """Raise `EncoderError` for a checkpoint that does not fit, or whose spectrogram or window is not the published one."""
+    checkpoint = check_transformers(request, card, config, folder=folder)
+    if checkpoint is None:
+        return
+    n_mels = checkpoint.config.get("num_mel_bins", 80)
+    wanted = {"feature_size": n_mels, "n_fft": N_FFT, "hop_length": HOP, "chunk_length": 30}
+    found = {**wanted, **check_extractor(card, checkpoint)}
+    frames = checkpoint.config.get("max_source_positions", POSITIONS)
+    wrong = [f"{key} {found[key]!r} and not {value!r}" for key, value in wanted.items() if found[key] != value]
+    wrong += [f"max_source_positions {frames!r} and not {POSITIONS}"] if frames != POSITIONS else []
+    if wrong:
+        raise EncoderError(
+            f"{card.name}: expected Whisper's spectrogram and its window of 30 s, got {', '.join(wrong)}. It would be fed what "
+            f"it was not trained on."
+        )
 
 
 class WhisperEncoder(Encoder):
@@ -40,6 +60,7 @@ class WhisperEncoder(Encoder):
         self.dtype = dtype
         self.weights_sha256 = loaded.sha256
         self.weights_origin = loaded.origin
+        self.ignored = loaded.ignored
         self._model = to_precision(loaded.model, device, dtype)
         n_mels = int(self._model.num_mel_bins)
         self.preprocessing = {"extractor": EXTRACTOR, "window_s": 30, "n_fft": N_FFT, "hop": HOP, "n_mels": n_mels}

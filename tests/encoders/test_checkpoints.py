@@ -126,7 +126,7 @@ def test_single_files_fit_or_are_refused(tmp_path: Path) -> None:
         assert (encoder.weights_sha256, encoder.weights_origin) == (made.weights_sha256, f"local:{file}")
     del state["wav2vec2.encoder.layer_norm.bias"]
     save_file(state, tmp_path / "short.safetensors")
-    with pytest.raises(CheckpointError, match=r"wav2vec2-mini from file short\.safetensors.*1 missing"):
+    with pytest.raises(CheckpointError, match=r"wav2vec2-mini from local:short\.safetensors.*1 missing"):
         load(Request(name="wav2vec2-mini", weights=str(tmp_path / "short.safetensors")))
 
 

@@ -20,7 +20,7 @@ HEAR = """
 import torch
 
 class Model(torch.nn.Module):
-    sample_rate = 8000
+    sample_rate = 16000
     scene_embedding_size = 3
     timestamp_embedding_size = 2
 
@@ -50,21 +50,28 @@ def hear_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_hear_scene_embeddings(hear_module: str) -> None:
-    """A HEAR module is asked for one clip at a time, at its own rate, and gives one vector a clip."""
+    """A HEAR module is asked for one clip at a time and gives one vector a clip."""
     encoder = load(Request(name=hear_module))
     assert (encoder.card.dim, encoder.card.n_layers, encoder.batched) == (3, 1, False)
     clips = collect(encoder, [noise(16_000), noise(4_000, 1)])
-    assert [clip[0][0, 2].item() for clip in clips] == [16_000.0, 4_000.0]
+    assert [clip[0][0, 2].item() for clip in clips] == [32_000.0, 8_000.0]
     assert compare_alone(encoder, [noise(16_000), noise(4_000, 1)]).worst == 0.0
+
+
+def test_a_hear_module_of_another_rate_is_refused(hear_module: str, tmp_path: Path) -> None:
+    """A module made for 48 kHz is refused when it is named, with both rates: 16 kHz sent up are half a spectrum."""
+    (tmp_path / "made_hear.py").write_text(HEAR.replace("16000", "48000"))
+    with pytest.raises(
+        EncoderError, match=r"hear:made_hear: expected a module made for 16000 Hz, got one for 48000 Hz"
+    ):
+        resolve(Request(name=hear_module))
 
 
 def test_hear_timestamps_are_averaged(hear_module: str) -> None:
     """With `output: timestamps` the vector is the mean over the module's timestamp embeddings."""
-    from torchaudio.functional import resample
-
     encoder = load(Request(name=hear_module, options={"output": "timestamps"}))
     wave = noise(16_000)
-    frames = resample(wave, 16_000, 8_000).unflatten(0, (-1, 100))
+    frames = wave.unflatten(0, (-1, 100))
     expected = torch.stack([frames.mean(1), frames.amax(1)], 1).mean(0)
     torch.testing.assert_close(collect(encoder, [wave])[0][0][0], expected)
 
@@ -124,25 +131,46 @@ def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, model
 
 
-def test_any_other_transformers_encoder(ast_folder: tuple[Path, Any]) -> None:
-    """An audio spectrogram transformer runs through its own extractor; each layer is the mean over its tokens."""
+def ast_states(model: Any, wave: torch.Tensor) -> list[torch.Tensor]:
+    """Return AST's states of a clip in its window of 128 frames: [token, feature] of each layer."""
     from transformers import ASTFeatureExtractor
 
+    extractor = ASTFeatureExtractor(max_length=128, num_mel_bins=32)
+    with torch.no_grad():
+        inputs = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
+        out = model(**inputs, output_hidden_states=True)
+    return [state[0] for state in (*out.hidden_states[:-1], out.last_hidden_state)]
+
+
+def test_any_other_transformers_encoder(ast_folder: tuple[Path, Any]) -> None:
+    """AST sees its window; each layer is the mean over the patches that begin in the clip, 8 of 12 in each of 2 bands."""
     folder, model = ast_folder
     encoder = load(Request(name=str(folder)))
     assert (encoder.card.dim, encoder.card.n_layers, encoder.batched) == (24, 3, False)
-    wave = 0.1 * noise(12_000)
-    inputs = ASTFeatureExtractor(max_length=128, num_mel_bins=32)(
-        wave.numpy(), sampling_rate=16_000, return_tensors="pt"
-    )
-    with torch.no_grad():
-        out = model(**inputs, output_hidden_states=True)
-    expected = [state[0].mean(0, keepdim=True) for state in (*out.hidden_states[:-1], out.last_hidden_state)]
+    wave = 0.1 * noise(12_000)  # 73 frames: patches begin at 0, 10, ..., 70
+    own = [2 + band * 12 + patch for band in range(2) for patch in range(8)]
+    expected = [state[own].mean(0, keepdim=True) for state in ast_states(model, wave)]
     torch.testing.assert_close(collect(encoder, [wave])[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("tokens", "position"), [("class", 0), ("distillation", 1)])
+def test_special_tokens_are_kept_apart(ast_folder: tuple[Path, Any], tokens: str, position: int) -> None:
+    """AST's class and distillation tokens are no part of the mean, and can be asked for by name; the key says so."""
+    folder, model = ast_folder
+    encoder = load(Request(name=str(folder), options={"tokens": tokens}))
+    wave = 0.1 * noise(12_000)
+    expected = [state[position][None] for state in ast_states(model, wave)]
+    torch.testing.assert_close(collect(encoder, [wave])[0], expected, rtol=1e-5, atol=1e-6)
+    assert encoder.preprocessing["tokens"] == tokens
+    with pytest.raises(ConfigError, match="expected `tokens:` own, class, distillation, got"):
+        load(Request(name=str(folder), options={"tokens": "all"}))
 
 
 def test_other_encoders_need_their_extractor(ast_folder: tuple[Path, Any], tmp_path: Path) -> None:
     """A model of another kind without a feature extractor beside it is refused with the next step."""
     ast_folder[1].save_pretrained(tmp_path / "bare")
+    request = Request(name=str(tmp_path / "bare"))
+    card, entry = resolve(request)
+    assert entry.check is not None
     with pytest.raises(EncoderError, match="expected a feature extractor beside the model"):
-        load(Request(name=str(tmp_path / "bare")))
+        entry.check(request, card)

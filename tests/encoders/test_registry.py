@@ -152,7 +152,7 @@ def test_adapters_are_refused(tmp_path: Path) -> None:
     """A model whose adapter shortens its output is refused rather than given wrong frame counts."""
     config = to_config({**tiny_config("wav2vec2, group norm"), "add_adapter": True})
     config.save_pretrained(tmp_path)
-    with pytest.raises(EncoderError, match="with adapters"):
+    with pytest.raises(EncoderError, match="with an adapter"):
         resolve(Request(name=str(tmp_path)))
 
 
