@@ -4,11 +4,15 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .waiting import wait_briefly
+
 if sys.platform == "darwin":
     # torch reads it when it is loaded: operations that MPS lacks run on the CPU, and torch warns of it once
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.1.0"
+
+wait_briefly()  # before anything imports torch
 
 if TYPE_CHECKING:
     from .predict import load_head

@@ -19,7 +19,7 @@ MODULES = {
 }  # fmt: skip
 """What a package is imported as, where that is not its name."""
 
-NEEDS_NEWER_TORCH = {"2.11.1": "2.12"}
+NEEDS_NEWER_TORCH = {"2.11.1": "2.13"}
 """The oldest torch that a release of torchaudio loads with, where its metadata states an older one. Tried; see docs/install.md."""
 
 
@@ -87,6 +87,13 @@ def load_failure(package: str) -> str:
             f"{package} {number}: installed, but it does not load: {_first_line(error)}. Type: {_mend(package, number)}"
         )
     return ""
+
+
+@cache
+def need(package: str) -> None:
+    """Raise `InstallError` where a package does not load; looked at once a process."""
+    if failure := load_failure(package):
+        raise InstallError(failure)
 
 
 def require(extra: str, *imported: str) -> None:

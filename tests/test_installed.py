@@ -10,7 +10,6 @@ from command import voxcache
 
 from voxcache import installed
 from voxcache.errors import InstallError
-from voxcache.store import open_store
 
 PIPELINE = {
     "store": "s.zarr",
@@ -38,8 +37,7 @@ def test_a_package_that_does_not_load_ends_an_extraction_before_the_first_clip(t
     assert f"error: {package} " in done.stderr
     assert f"installed, but it does not load: {SYMBOL}. Type: pip install --upgrade" in done.stderr
     assert "Traceback" not in done.stderr
-    store = open_store(tmp_path / "s.zarr")
-    assert all(not store.corpus(name).encoders for name in store.corpora)
+    assert not (tmp_path / "s.zarr").exists()
 
 
 def test_a_package_that_does_not_load_ends_training_in_a_sentence(tmp_path: Path) -> None:
@@ -107,3 +105,15 @@ def test_extras_are_those_of_the_metadata() -> None:
     assert {"numpy", "zarr"} <= set(core)
     assert {"torch", "torchaudio", "h5py", "obstore", "distributed"} <= set(everything)
     assert "numpy" not in everything
+
+
+def test_a_decoder_that_does_not_load_is_not_the_fault_of_the_files(tmp_path: Path) -> None:
+    """Where only PyAV reads a format and PyAV is broken, checking a corpus says so instead of calling the files bad."""
+    first = prepared(tmp_path)
+    (first / "av.py").write_text(f"raise OSError('{SYMBOL}')", encoding="utf-8")
+    (tmp_path / "joy").mkdir()
+    (tmp_path / "joy" / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(range(256)) * 8)
+    (tmp_path / "p.yaml").write_text(json.dumps({**PIPELINE, "corpora": {"mine": {"root": "."}}}), encoding="utf-8")
+    done = voxcache("corpus", "check", "p.yaml", "--audio", cwd=tmp_path, code=2, PYTHONPATH=str(first))
+    assert f"does not load: {SYMBOL}" in done.stderr
+    assert "a.m4a" not in done.stdout + done.stderr

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...installed import need
 from .container import data_chunk
 from .problems import COPY_AGAIN, problem, reading, refuse_text, truncated, undecodable
 
@@ -147,6 +148,7 @@ def _decoding(path: Path) -> Iterator[None]:
 
 
 def _av_blocks(path: Path) -> Iterator[tuple[int, Mono]]:
+    need("av")
     import av
 
     refuse_text(path)

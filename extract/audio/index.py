@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ...errors import AudioError
+from ...installed import require
 from .clip import n_clip_samples
 from .decode import Source, inspect
 from .identity import cache_dir, clip_hash, content_hash
@@ -109,7 +110,11 @@ class FileIndex:
             share: (i, n) for the i-th of n processes that scan the same files into one index: each begins with another
                 part, and what one has read the others look up.
             progress: told after each file read, or looked up after another process read it.
+
+        Raises:
+            InstallError: what reads audio is not installed or does not load; else every file would be called bad.
         """
+        require("extract", "soundfile")
         clips: dict[str, list[int]] = {}
         for i, source in enumerate(sources):
             clips.setdefault(os.path.abspath(source.file), []).append(i)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import AudioError
+from ...errors import AudioError, InstallError
 
 COPY_AGAIN = "Copy it again from its source."
 CHECK_WHOLE = "Check that the file is what its name says and is whole."
@@ -48,7 +48,7 @@ def foreseen(path: Path, then: str = CHECK_WHOLE) -> Iterator[None]:
     """
     try:
         yield
-    except (AudioError, OSError, MemoryError):
+    except (AudioError, InstallError, OSError, MemoryError):
         raise
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".replace(str(path), path.name).split())
