@@ -46,9 +46,8 @@ def plan(config: TrainConfig, store: Store) -> Plan:
     found = [(corpus, cell) for corpus in corpora for cell in cells(config, corpus, heads, fusions, problems)]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    training = config.resolved_training
     experiments = tuple(
-        experiment(config, training, corpus, inputs, chosen, seed)
+        experiment(config, chosen.trained_by(config), corpus, inputs, chosen, seed)
         for corpus, (inputs, chosen) in found
         for seed in (config.seeds if chosen.learner.seeded else config.seeds[:1])
     )
@@ -58,7 +57,7 @@ def plan(config: TrainConfig, store: Store) -> Plan:
         )
     if problems := unknown(experiments, config.shown):
         raise ConfigError(problems)
-    return Plan(config, training, tuple(corpora), experiments, tuple(notes))
+    return Plan(config, config.resolved_training, tuple(corpora), experiments, tuple(notes))
 
 
 def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[list[CorpusPlan], list[str]]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...words import duration
+from ..config import Training
+from ..convergence import EXPLAINED
 from ..grid import CorpusPlan, Plan
 from ..published import Published
 from ..results import Results
@@ -48,6 +50,9 @@ def context(plan: Plan, store: Store, results: Results, tell: Callable[[int, int
     return {
         "plan": plan,
         "training": plan.training.model_dump(),
+        "own_training": _own_training(plan),
+        "explained": EXPLAINED,
+        "unfinished": [(item, item.cell.convergence.text) for item in items if item.cell.convergence.text],
         "reported": items,
         "by_place": {(item.table.title, item.row, item.column): item for item in items},
         "corpora": corpora,
@@ -154,6 +159,12 @@ def _published(plan: Plan, published: Published, across: Sequence[PaperTable]) -
         "others": sorted(theirs - ours - {""}),
         "corpora": sorted({figure.corpus for figure in published.figures} - {corpus.name for corpus in plan.corpora}),
     }
+
+
+def _own_training(plan: Plan) -> list[tuple[str, Training]]:
+    """Return the heads that are trained by something else than the preset."""
+    made = {e.chosen.label: e.chosen.trained_by(plan.config) for e in plan.experiments if e.chosen.learner.training}
+    return [(label, own) for label, own in made.items() if own != plan.training]
 
 
 def _missing(plan: Plan, made: Sequence[Table]) -> list[str]:
