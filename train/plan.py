@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
 from .published import published_of
+from .sameaudio import audio_of
+from .sense import doubtful, senseless
 from .shown import unknown
 
 if TYPE_CHECKING:
@@ -118,11 +121,18 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
     if not encoders:
         return None
     labelled = clips_module.labelled(corpus, config.target, config.split.group)
+    labelled = replace(labelled, audio=audio_of(corpus, labelled.rows))
     exact = "folds" in config.split.model_fields_set
     fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
     clips = clips_module.usable(labelled, encoders)
     kept = np.isin(labelled.rows, clips.rows)
     split = splits.finish(clips, fold[kept], n_folds, text, grouped)
+    target = config.target_names[0]
+    if target == clips.group_column:  # to know the group is what is asked, then
+        notes_of_split = tuple(note for note in split.notes if f"of the same {target} among" not in note)
+        split = replace(split, leaked=None, notes=notes_of_split)
+    if problems := senseless(clips, split, target):
+        raise ConfigError(problems)
     if clips.split is not None and config.resolved_split.kind != "predefined" and not config.split.source:
         notes.append("the corpus has a split of its own; `split: {kind: predefined}` uses it")
     if config.inputs.layer == "best" and config.fusion is not None:
@@ -135,7 +145,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
         split,
         config.resolved_split,
         facts,
-        (*notes, *split.notes),
+        (*notes, *split.notes, *doubtful(clips, split, target)),
         dict(zip(labelled.ids.tolist(), fold.tolist(), strict=True)),
     )
 

@@ -19,7 +19,7 @@ from .across import PaperTable, paper_tables
 from .baseline import baseline
 from .contamination import contamination
 from .figures import panels
-from .leaks import leaks
+from .leaks import leaks, looked_for
 from .reported import Reported, best_item, gaps, reported
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _corpus(
         "swept": _swept(items),
         "baseline": baseline(corpus),
         "leaks": leaks(corpus),
+        "looked_for": looked_for(corpus),
         "random": [facts.name for facts in corpus.encoders if facts.is_random],
         "contamination": list(contamination(corpus)),
         "confusions": [] if corpus.clips.targets else _confusions(plan, corpus, by_kind),
