@@ -23,7 +23,7 @@ from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
 from .published import published_of
-from .sameaudio import audio_of
+from .sameaudio import across_corpora, audio_of
 from .sense import doubtful, senseless
 from .shown import unknown
 
@@ -44,6 +44,7 @@ def plan(config: TrainConfig, store: Store) -> Plan:
     fusions = choose("fusion", FUSIONS, config.fusion.methods if config.fusion else (), problems)
     refuse_weighted(config, [*heads, *fusions], problems)
     corpora, notes = _corpora(config, store, problems)
+    notes += across_corpora([(corpus.name, corpus.clips.audio) for corpus in corpora])
     for planned in corpora:
         refuse_unsuited(config, planned, [*heads, *fusions], problems)
     found = [(corpus, cell) for corpus in corpora for cell in cells(config, corpus, heads, fusions, problems)]

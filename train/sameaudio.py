@@ -5,8 +5,11 @@ What bytes cannot tell is not found: a copy in another format, an altered (augme
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,7 +32,8 @@ class Audio:
     """Where each clip's audio lies.
 
     Attributes:
-        file: number of its file, int64 [clip]; one without a content hash is a file of its own.
+        file: number of its file, made of its content hash and so the same in every corpus, int64 [clip]; one without a hash
+            is a file of its own.
         start_s, end_s: float64 [clip], in its file.
         unknown: whether it has no content hash, bool [clip].
     """
@@ -50,9 +54,9 @@ class Audio:
             return np.arange(len(self.file))
         order = np.lexsort((self.start_s, self.file))
         number = np.empty(len(order), dtype=np.int64)
-        current, file, reach = -1, -1, -np.inf
+        current, file, reach = -1, self.file[order[0]], -np.inf
         for clip in order:
-            if self.file[clip] != file or self.start_s[clip] > reach - _TOUCH_S:
+            if self.file[clip] != file or self.start_s[clip] >= reach - _TOUCH_S:
                 current, file, reach = current + 1, self.file[clip], -np.inf
             reach = max(reach, self.end_s[clip])
             number[clip] = current
@@ -94,14 +98,37 @@ def audio_of(corpus: Corpus, rows: np.ndarray) -> Audio:
         start = np.where(files == "", 0.0, np.nan_to_num(corpus.columns[START_COLUMN].values[rows].astype(np.float64)))
         hashes = np.where(files == "", hashes, files)
     unknown = np.asarray(hashes == "")
-    hashes[unknown] = [f"unknown {row}" for row in rows[unknown]]
+    file = np.array(
+        [-1 - row if not sha else _number(sha) for row, sha in zip(rows, hashes, strict=True)], dtype=np.int64
+    )
     length = np.maximum(corpus.n_samples[rows], 1) / _RATE_HZ
     length = np.maximum(length, 2 * _TOUCH_S)
-    return Audio(np.unique(hashes.astype(str), return_inverse=True)[1], start, start + length, unknown)
+    return Audio(file, start, start + length, unknown)
 
 
-def audio_notes(clips: Clips, fold: np.ndarray, heard: np.ndarray | None) -> list[str]:
-    """Return what a reader must know of clips that share audio, and whether it is on both sides of a fold."""
+def _number(sha: str) -> int:
+    return int.from_bytes(hashlib.blake2b(sha.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def across_corpora(corpora: Sequence[tuple[str, Audio | None]]) -> Iterator[str]:
+    """Yield which corpora hold the same files, and in how many clips."""
+    for (name, audio), (other, theirs) in itertools.combinations(corpora, 2):
+        if audio is None or theirs is None:
+            continue
+        n = int(np.isin(audio.file[~audio.unknown], theirs.file[~theirs.unknown]).sum())
+        if n:
+            yield (
+                f"{n} clips of {name!r} stand in {other!r}, too (the same file, whatever their speakers are called): the two "
+                f"are not independent, and means over corpora count these clips twice"
+            )
+
+
+def audio_notes(clips: Clips, fold: np.ndarray, heard: np.ndarray | None, n_of_file: int) -> list[str]:
+    """Return what a reader must know of clips that share audio, and whether it is on both sides of a fold.
+
+    Args:
+        n_of_file: tested clips of whose file some part is trained on.
+    """
     audio = clips.audio
     if audio is None or heard is None:
         return ["no content hashes are known: the same audio may stand on both sides of a fold"]
@@ -115,6 +142,11 @@ def audio_notes(clips: Clips, fold: np.ndarray, heard: np.ndarray | None) -> lis
     elif n_shared:
         notes.append(
             f"{n_shared} clips hold audio of another one (the same file, or overlapping parts of one), none across folds"
+        )
+    if heard.sum() < n_of_file:
+        notes.append(
+            f"{n_of_file - int(heard.sum())} tested clips are parts of recordings of which other parts are trained on; "
+            f"`split: {{group: {FILE_COLUMN}}}` keeps recordings together"
         )
     if n_unknown:
         notes.append(f"{n_unknown} clips have no content hash: whether they are copies is not known")

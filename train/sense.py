@@ -97,19 +97,15 @@ def _classes(clips: Clips, split: Split) -> Iterator[str]:
         tested = split.fold[mine & (split.fold >= 0)]
         lost = int((vain & mine).sum())
         count = _clips(int(mine.sum()))
-        if lost and lost == len(tested):
+        if lost:  # its clips are all in one fold, so it is all of them
             lines.append(f"class {name!r} ({count}) is never both trained on and tested: it can only be got wrong")
-            rest += lost
-        elif lost:
-            folds = ", ".join(map(str, np.unique(split.fold[vain & mine])))
-            lines.append(f"class {name!r}: {lost} of {count} are tested in folds ({folds}) that train on none of it")
             rest += lost
         elif len(np.unique(tested)) < split.n_folds <= 20:
             few = f"is tested in {len(np.unique(tested))} of {split.n_folds} folds; the others score without it"
             lines.append(f"class {name!r} ({count}) {few}")
     yield from lines[:_SHOWN]
     if len(lines) > _SHOWN:
-        yield f"so it is with {len(lines) - _SHOWN} more classes"
+        yield f"and {len(lines) - _SHOWN} more classes are tested in few folds, or where none of them was trained on"
     if rest:
         n_tested = int((split.fold >= 0).sum())
         yield f"{rest} of {n_tested} tested clips are of a class that their fold does not train on: no model can get them right"
@@ -181,6 +177,8 @@ def _altered(clips: Clips, split: Split) -> Iterator[str]:
     from .splits import count_leaks
 
     number = originals(clips.ids)
+    if len(np.unique(number)) == len(clips):
+        return
     n = int(count_leaks(split.fold, split.n_folds, number).sum())
     if n:
         yield (
@@ -196,4 +194,4 @@ def _clips(count: int) -> str:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    return ", ".join(repr(str(name)) for name in names[:_SHOWN]) + more

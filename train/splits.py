@@ -118,7 +118,9 @@ def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: boo
     """Return the split of `clips`, with its leaks counted."""
     leaked = None if clips.group is None else count_leaks(fold, n_folds, clips.group)
     heard = None if clips.audio is None else count_heard(fold, n_folds, clips.audio)
-    notes = audio_notes(clips, fold, heard)
+    parts = clips.audio is not None and len(np.unique(clips.audio.file)) < len(clips)
+    n_of_file = int(count_leaks(fold, n_folds, clips.audio.file).sum()) if parts and clips.audio else 0
+    notes = audio_notes(clips, fold, heard, n_of_file)
     if leaked is not None and leaked.any():
         notes.append(
             f"LEAK: {int(leaked.sum())} of {int((fold >= 0).sum())} tested clips have a clip of the same "
