@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jackknife import degrees, expected
 
 from voxcache.cli import app
 from voxcache.store import ColumnData, Products, UnitData, create_store, register_clips, register_encoder
 
-from .recomputed import Clips, by_fold, heads, kept, read_clips, refitted
+from .recomputed import Clips, by_fold, heads, kept, pooled, read_clips, refitted, share
 
 SPLITS = {
     "kfold": "{folds: 4, group: none}",
@@ -111,11 +112,50 @@ class Made:
     scores: dict[tuple[str, str], list[list[dict[str, float]]]]
     said: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     runs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+    memory: dict[tuple[object, ...], tuple[float, float, float, float]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of its scores."""
         return tuple(next(iter(self.scores.values()))[0][0])
+
+    def said_by(self, place: tuple[str, str]) -> list[np.ndarray]:
+        """Return what each seed says, in the order of the clips; what is not tested is left as it is true."""
+        row = {name: index for index, name in enumerate(self.clips.ids)}
+        found = []
+        for ids, said in self.runs[place]:
+            whole = self.clips.y.copy()
+            whole[[row[name] for name in ids]] = said
+            found.append(whole)
+        return found
+
+    def estimated(self, places: list[tuple[str, str]], metric: str) -> tuple[float, float, float, float]:
+        """Return value, low, high and p of a pooled score, or of the first system's minus the second's."""
+        key = (*places, metric)
+        if key not in self.memory:
+            self.memory[key] = self._estimated(places, metric)
+        return self.memory[key]
+
+    def _estimated(self, places: list[tuple[str, str]], metric: str) -> tuple[float, float, float, float]:
+        tested = np.isin(self.clips.fold, self.clips.folds)
+        sides = [self.said_by(place) for place in places]
+
+        def score(kept: np.ndarray) -> float:
+            whole = np.zeros(len(tested), dtype=bool)
+            whole[tested] = kept
+            values = [np.mean([pooled(self.clips, metric, said, whole) for said in side]) for side in sides]
+            return float(values[0] if len(values) == 1 else values[0] - values[1])
+
+        return expected(score, share(self.clips, metric), self.clips.speaker[tested], self.clips.fold[tested])
+
+    def refused(self, metric: str) -> bool:
+        """Return whether too few speakers, or of one class too few, were tested for an interval."""
+        tested = np.isin(self.clips.fold, self.clips.folds)
+        y, speaker = self.clips.y[tested], self.clips.speaker[tested]
+        rare = (
+            self.kind == "classes" and metric != "accuracy" and min(len(set(speaker[y == name])) for name in set(y)) < 5
+        )
+        return len(set(speaker)) < 6 or rare or degrees(share(self.clips, metric), speaker) < 2
 
     def of(self, place: tuple[str, str], metric: str) -> np.ndarray:
         """Return a metric, float64 [seed, fold]."""

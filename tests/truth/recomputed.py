@@ -166,17 +166,62 @@ def by_fold(clips: Clips, ids: np.ndarray, said: np.ndarray) -> list[dict[str, f
     return found
 
 
-def majority(clips: Clips) -> list[dict[str, float]]:
-    """Return the scores of always saying the most frequent class, or the mean, of each fold's training clips."""
-    found = []
+def majority(clips: Clips) -> np.ndarray:
+    """Return the most frequent class, or the mean, of each fold's training clips, for every clip that it tests."""
+    said = clips.y.copy()
     for _, train, test in clips.parts():
         y = clips.y[train]
         if y.ndim == 1:
-            said = DummyClassifier(strategy="most_frequent").fit(y, y).predict(y[:1]).repeat(int(test.sum()))
+            said[test] = DummyClassifier(strategy="most_frequent").fit(y, y).predict(y[:1])[0]
         else:
-            said = np.tile(y.mean(0), (int(test.sum()), 1))
-        found.append(scores(clips.y[test], said))
-    return found
+            said[test] = y.mean(0)
+    return said
+
+
+def pooled(clips: Clips, metric: str, said: np.ndarray, kept: np.ndarray) -> float:
+    """Return a score of all tested clips together, of those that are `kept`, bool [clip] each.
+
+    A class that loses all its clips keeps its recall and F1. Correlations and errors of targets are means over folds, each with
+    the weight of the speakers it has left; folds of fewer than five clips have no correlation.
+    """
+    tested = np.isin(clips.fold, clips.folds)
+    mine = tested & kept
+    if metric == "accuracy":
+        return float(metrics.accuracy_score(clips.y[mine], said[mine]))
+    if clips.y.ndim == 1:
+        one = metrics.recall_score if metric == "uar" else metrics.f1_score
+        of = [name for name in np.unique(clips.y) if metric == "macro_f1" or name in clips.y[tested]]
+        values = []
+        for name in of:
+            rows = mine if name in clips.y[mine] else tested
+            if name in clips.y[rows] or name in said[rows]:
+                values.append(one(clips.y[rows], said[rows], labels=[name], average="macro", zero_division=0))
+        return float(np.mean(values))
+    sizes = {fold: int(np.sum(clips.fold == fold)) for fold in clips.folds}
+    counted = [fold for fold in clips.folds if metric == "mae" or sizes[fold] >= 5 or max(sizes.values()) < 5]
+    weights, values = [], []
+    for fold in counted:
+        rows = mine & (clips.fold == fold)
+        if rows.any():
+            weights.append(len(set(clips.speaker[rows])))
+            values.append(
+                np.mean([target_scores(clips.y[rows, i], said[rows, i])[metric] for i in range(clips.y.shape[1])])
+            )
+    return float(np.average(values, weights=weights))
+
+
+def share(clips: Clips, metric: str) -> np.ndarray:
+    """Return the weight of each tested clip in a pooled score, float64 [test]."""
+    tested = np.isin(clips.fold, clips.folds)
+    y, fold, speaker = clips.y[tested], clips.fold[tested], clips.speaker[tested]
+    if metric == "accuracy":
+        return np.full(len(fold), 1 / len(fold))
+    if y.ndim == 1:
+        return np.array([1 / (len(set(y)) * np.sum(y == name)) for name in y])
+    sizes = {name: int(np.sum(fold == name)) for name in clips.folds}
+    long = {name: metric == "mae" or sizes[name] >= 5 or max(sizes.values()) < 5 for name in clips.folds}
+    speakers = {name: len(set(speaker[fold == name])) * long[name] for name in clips.folds}
+    return np.array([speakers[name] / (sum(speakers.values()) * sizes[name]) for name in fold])
 
 
 def shared_speakers(clips: Clips) -> int:

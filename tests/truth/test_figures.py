@@ -14,7 +14,10 @@ import pytest
 from sklearn import metrics
 
 from .conftest import Made, command
-from .recomputed import majority, shared_speakers, target_scores
+from .recomputed import majority, pooled, shared_speakers, target_scores
+
+LIMITS = dict.fromkeys(("accuracy", "uar", "macro_f1"), (0.0, 1.0)) | {"mae": (0.0, np.inf)}
+LIMITS |= dict.fromkeys(("spearman", "pearson", "ccc"), (-1.0, 1.0))
 
 
 def shown(metric: str, value: float) -> str:
@@ -22,11 +25,28 @@ def shown(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if metric in ("accuracy", "uar", "macro_f1") else f"{value:.3f}"
 
 
+def deviations(made: Made, place: tuple[str, str], metric: str) -> tuple[float | None, float | None]:
+    """Return standard deviations over folds with seeds averaged, and over seeds with folds averaged; None of a single one."""
+    by_seed = made.of(place, metric)
+    found = [by_seed.mean(axis=axis) for axis in (0, 1)]
+    over_folds, over_seeds = (float(values.std(ddof=1)) if len(values) > 1 else None for values in found)
+    return over_folds, over_seeds
+
+
 def plus_minus(made: Made, place: tuple[str, str], metric: str) -> str:
-    """Return mean ± standard deviation over folds and seeds, without ± for a single number."""
-    values = made.of(place, metric).reshape(-1)
-    mean = shown(metric, float(values.mean()))
-    return f"{mean} ± {shown(metric, float(values.std(ddof=1)))}" if len(values) > 1 else mean
+    """Return the mean over folds and seeds ± the deviation over folds, or with one fold over seeds."""
+    mean = shown(metric, float(made.of(place, metric).mean()))
+    deviation = next((value for value in deviations(made, place, metric) if value is not None), None)
+    return mean if deviation is None else f"{mean} ± {shown(metric, deviation)}"
+
+
+def interval(made: Made, place: tuple[str, str], metric: str) -> tuple[float, float] | None:
+    """Return the 95 % interval, ending where the metric ends; None where there is none."""
+    if made.refused(metric):
+        return None
+    _, low, high, _ = made.estimated([place], metric)
+    least, most = LIMITS[metric]
+    return max(low, least), min(high, most)
 
 
 def figures(cell: str) -> list[str]:
@@ -40,7 +60,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_every_score_of_the_table_in_full(made: Made) -> None:
-    """`table.csv`: a line a cell, means and deviations to six digits, clips, seeds and folds; nothing is left out."""
+    """`table.csv`: a line a cell: pooled scores with intervals, means and deviations to six digits, clips, seeds, folds."""
     lines = {(row["encoders"], row["architecture"]): row for row in rows_of(made.folder / "table.csv")}
     assert set(lines) == set(made.scores)
     for place, row in lines.items():
@@ -48,14 +68,17 @@ def test_every_score_of_the_table_in_full(made: Made) -> None:
         assert (row["n_seeds"], row["n_folds"]) == (str(n_seeds), str(n_folds))
         assert (row["n_used"], row["n_total"]) == (str(len(made.clips.ids)), str(made.clips.n_total))
         for metric in made.metrics:
-            values = made.of(place, metric).reshape(-1)
-            assert float(row[f"{metric}_mean"]) == pytest.approx(values.mean(), abs=2e-6), (place, metric)
-            deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-            assert float(row[f"{metric}_std"]) == pytest.approx(deviation, abs=2e-6), (place, metric)
+            value, *_ = made.estimated([place], metric)
+            ends = interval(made, place, metric) or (None, None)
+            wanted = [value, *ends, made.of(place, metric).mean(), *deviations(made, place, metric)]
+            for part, number in zip(("pooled", "low", "high", "mean", "std_folds", "std_seeds"), wanted, strict=True):
+                found = row[f"{metric}_{part}"]
+                assert (found == "") == (number is None), (place, metric, part)
+                assert number is None or float(found) == pytest.approx(number, abs=3e-6), (place, metric, part)
 
 
 def test_every_score_of_the_console(made: Made) -> None:
-    """The printed table has every cell, mean ± deviation over folds and seeds, with the number of clips in its title."""
+    """The printed table has every cell, pooled with its interval, and the number of clips in its title."""
     assert f"({len(made.clips.ids)} of {made.clips.n_total} clips)" in made.printed
     lines = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in made.printed.splitlines() if line.startswith("│")
@@ -67,7 +90,11 @@ def test_every_score_of_the_console(made: Made) -> None:
         start = next(index for index, line in enumerate(lines) if line[0] == encoder)
         for offset, metric in enumerate(made.metrics):
             for column, cell in zip(columns[2:], lines[start + offset][2:], strict=True):
-                assert cell.rstrip("*~ ") == plus_minus(made, (encoder, column), metric), (encoder, column, metric)
+                place = (encoder, column)
+                ends = interval(made, place, metric)
+                text = shown(metric, made.estimated([place], metric)[0])
+                text += "" if ends is None else f" [{shown(metric, ends[0])} – {shown(metric, ends[1])}]"
+                assert cell.rstrip("*~ ") == text, (place, metric)
 
 
 def test_every_score_of_the_report(made: Made) -> None:
@@ -82,11 +109,16 @@ def test_every_score_of_the_report(made: Made) -> None:
         page = re.search(rf'<th scope="row">{encoder}<small>layer 1.*?</tr>', html, re.DOTALL)
         assert page
         spans = re.findall(r"<td class=[^>]*><span[^>]*>([^<]*)</span>", page[0])
-        expected = [
-            plus_minus(made, (encoder, head), metric) for head in order_of(text, heads) for metric in made.metrics
-        ]
-        assert spans == expected
-        assert [figures(cell)[: 1 + ("±" in cell)] for cell in cells] == [figures(value) for value in expected]
+        places = [((encoder, head), metric) for head in order_of(text, heads) for metric in made.metrics]
+        assert spans == [shown(metric, made.estimated([place], metric)[0]) for place, metric in places]
+        for cell, (place, metric) in zip(cells, places, strict=True):
+            wanted = [
+                made.estimated([place], metric)[0],
+                *(interval(made, place, metric) or ()),
+                made.of(place, metric).mean(),
+            ]
+            wanted += [value for value in deviations(made, place, metric) if value is not None]
+            assert figures(cell) == [shown(metric, float(value)) for value in wanted], (place, metric)
 
 
 def order_of(text: str, heads: list[str]) -> list[str]:
@@ -103,9 +135,9 @@ def test_every_score_that_the_results_command_lists(made: Made) -> None:
         place = (row["encoders"], row["label"])
         assert row["n_folds"] == len(made.scores[place][0])
         for metric in made.metrics:
-            values = made.of(place, metric).reshape(-1)
-            assert row[f"{metric}_mean"] == pytest.approx(values.mean(), abs=2e-6), (place, metric)
-            assert row[f"{metric}_std"] == pytest.approx(values.std(ddof=1) if len(values) > 1 else 0, abs=2e-6)
+            wanted = [made.of(place, metric).mean(), *deviations(made, place, metric)]
+            for part, value in zip(("mean", "std_folds", "std_seeds"), wanted, strict=True):
+                assert row[f"{metric}_{part}"] == (value if value is None else pytest.approx(value, abs=2e-6))
     table = command("results", made.folder, "--format", "md", cwd=made.folder)
     for place in made.scores:
         line = next(line for line in table.splitlines() if f"| {place[0]} |" in line and f"| {place[1]} |" in line)
@@ -126,11 +158,11 @@ def test_every_clip_that_was_left_out_is_accounted_for(made: Made) -> None:
 
 
 def test_the_baseline_and_the_counts_of_classes(made: Made) -> None:
-    """Always saying the most frequent class, or the mean, scores what DummyClassifier or the mean does, over folds."""
+    """Always saying the most frequent class, or the mean, scores what DummyClassifier or the mean does, pooled."""
     text = (made.folder / "report.md").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if "Always saying the " in line).split("Always saying the ")[1]
-    folds = majority(made.clips)
-    expected = [shown(metric, float(np.mean([fold[metric] for fold in folds]))) for metric in made.metrics]
+    said, all_clips = majority(made.clips), np.ones(len(made.clips.ids), dtype=bool)
+    expected = [shown(metric, pooled(made.clips, metric, said, all_clips)) for metric in made.metrics]
     assert figures(line)[: len(expected)] == expected
     if made.kind == "classes":
         names, counts = np.unique(made.clips.y, return_counts=True)
