@@ -242,3 +242,20 @@ def test_nothing_here_is_computed_by_the_code_it_checks() -> None:
         with tokenize.open(path) as file:
             imports = [line for line in file if line.lstrip().startswith(("from ", "import "))]
         assert not [line for line in imports if "voxcache.train" in line or "voxcache import" in line], path
+
+
+def test_compared_systems(made: Made) -> None:
+    """`voxcache results compare`: scores, difference, interval and p of two systems equal a jackknife written out in loops."""
+    encoder, other = made.clips.vectors
+    first, second = (encoder, "linear"), (other, "knn")
+    names = [f"encoder={place[0]},head={place[1]}" for place in (first, second)]
+    found = json.loads(command("results", "compare", *names, made.folder, "--json", cwd=made.folder))["metrics"]
+    assert set(found) == set(made.metrics)
+    for metric, line in found.items():
+        value, low, high, p = made.estimated([first, second], metric)
+        sides = [made.estimated([place], metric)[0] for place in (first, second)]
+        assert [line["a"], line["b"], line["difference"]] == pytest.approx([*sides, value], abs=1e-6)
+        if made.refused(metric):
+            assert (line["low"], line["high"], line["p"]) == (None, None, None)
+        else:
+            assert [line["low"], line["high"], line["p"]] == pytest.approx([low, high, p], abs=1e-5), metric
