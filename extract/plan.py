@@ -11,7 +11,7 @@ from ..errors import ConfigError, EncoderError, VoxcacheError
 from ..pipeline import Pipeline
 from ..store import ColumnData, Corpus, Store
 from ..store.recalled import recalled
-from ..store.schema import FAILED, OK, Products, node_name
+from ..store.schema import FAILED, FILE_COLUMN, OK, START_COLUMN, Products, node_name
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
 from .corpora import CorpusScan, scan_corpus
@@ -36,9 +36,22 @@ class CorpusPlan:
 
     def columns(self) -> list[ColumnData]:
         """Return the label columns in the store's form; what a clip lacks is "" or NaN."""
-        return [
+        given = [
             ColumnData(column.name, column.role, self._values(column.name, column.kind), column.description)
             for column in self.scan.columns
+        ]
+        return [*given, *self._parts({column.name for column in given})]
+
+    def _parts(self, taken: set[str]) -> list[ColumnData]:
+        """Return which part of which file a clip is, where some are parts: so that overlapping ones can be found later."""
+        parts = any(clip.start_s or clip.end_s is not None for clip in self.scan.clips)
+        if not parts or {FILE_COLUMN, START_COLUMN} & taken:
+            return []
+        files = np.array([file.file_sha256 for file in self.files], dtype=object)
+        start_s = np.array([clip.start_s or 0.0 for clip in self.scan.clips])
+        return [
+            ColumnData(FILE_COLUMN, "meta", files, "sha256 of the bytes of the file that the clip is a part of"),
+            ColumnData(START_COLUMN, "meta", start_s, "where the clip begins in its file, in seconds"),
         ]
 
     def _values(self, name: str, kind: str) -> np.ndarray:

@@ -42,6 +42,8 @@ Statistic = Literal["mean", "std"]
 FrameDtype = Literal["float16", "float32"]
 
 CORPUS_ARRAYS = ("clip", "sha256", "n_samples")
+FILE_COLUMN, START_COLUMN = "file_sha256", "start_s"
+"""Columns of a corpus whose clips are parts of files: which file, and where in it the clip begins, in seconds."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 RESERVED = frozenset({"zarr.json", "c", "manifest"})
 """Names with a meaning in every folder of a store, or at its root in a pack."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +53,7 @@ class Architecture:
         regressor: sklearn: (options, seed) -> estimator of one target; None where there is none. Networks need none.
         weighs_classes: False where `class_weights` cannot be followed.
         least_dim: the shortest vector it takes.
+        training: what it is trained by in every preset, such as {"epochs": 1000}, where `training:` states nothing else.
     """
 
     summary: str
@@ -67,6 +68,7 @@ class Architecture:
     regressor: Callable[..., Any] | None = None
     weighs_classes: bool = True
     least_dim: int = 1
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def regresses(self) -> bool:
@@ -99,8 +101,8 @@ def candidates_of(
 
 def _canonical(model: type[Options], key: str) -> str:
     """Return the name of the option that `key` may be another word for."""
-    for name, field in model.model_fields.items():
-        if isinstance(field.validation_alias, AliasChoices) and key in field.validation_alias.choices:
+    for name, known in model.model_fields.items():
+        if isinstance(known.validation_alias, AliasChoices) and key in known.validation_alias.choices:
             return name
     return key
 

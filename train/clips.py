@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
 from .design import UNNAMED
+from .sameaudio import Audio
 from .scores import METRICS
 from .targets import TARGET_METRICS
 
@@ -37,6 +38,7 @@ class Clips:
         n_total: clips registered in the corpus.
         excluded: reason and number of clips, most first; a clip counts once, under its first reason.
         targets: names of the continuous targets; none where classes are predicted.
+        audio: where the audio of each clip lies; None where that is not known.
     """
 
     corpus: str
@@ -50,6 +52,7 @@ class Clips:
     n_total: int
     excluded: tuple[tuple[str, int], ...] = ()
     targets: tuple[str, ...] = ()
+    audio: Audio | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,6 +107,7 @@ class Clips:
             y=self.y[keep],
             group=None if self.group is None else self.group[keep],
             split=None if self.split is None else self.split[keep],
+            audio=None if self.audio is None else self.audio.take(keep),
             excluded=(*self.excluded, *excluded),
         )
 

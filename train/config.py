@@ -237,3 +237,8 @@ class TrainConfig(Section):
         """The preset with what `training:` states laid over it."""
         stated = {name: getattr(self.training, name) for name in self.training.model_fields_set}
         return PRESETS[self.preset].model_copy(update=stated)
+
+    def training_of(self, own: Mapping[str, Any]) -> Training:
+        """Return how an architecture trains that says `own` of it: laid over the preset, below what `training:` states."""
+        stated = self.training.model_fields_set
+        return self.resolved_training.model_copy(update={name: v for name, v in own.items() if name not in stated})

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .convergence import EXPLAINED, Convergence
 from .grid import Experiment, Plan
 from .results import Results
 from .scores import METRIC_NAMES, score_text
@@ -131,8 +132,11 @@ def _bar() -> Progress:
 def print_tables(plan: Plan, results: Results) -> None:
     """Print every table of the plan."""
     out = _out()
-    for table in tables(plan, results):
+    made = tables(plan, results)
+    for table in made:
         out.print(_rich(plan, table))
+    if any(cell.convergence.text for table in made for cell in table.cells.values()):
+        out.print(Text(EXPLAINED, style="yellow"), soft_wrap=True)
     unit = "% of" if any(not corpus.clips.targets for corpus in plan.corpora) else "of"
     out.print(
         f"{unit} all tested clips together, mean over seeds [95 % interval]; * best of its column; ~ not told apart from it at 5 % "
@@ -164,6 +168,17 @@ def _rich(plan: Plan, table: Table) -> RichTable:
             for place in places
         ]
         names = "\n".join(METRIC_NAMES[metric] for metric in corpus.clips.metrics)
+        ended = [table.cells[place].convergence if place in table.cells else Convergence() for place in places]
+        for label, counts in (
+            ("still improving in", [one.improving for one in ended]),
+            ("unwatched to its cap in", [one.capped for one in ended]),
+        ):
+            if any(counts):
+                names += f"\n{label}"
+                values = [
+                    f"{value}\n{f'{count} of {one.folds} folds' if count else ''}"
+                    for value, count, one in zip(values, counts, ended, strict=True)
+                ]
         made.add_row(f"{name}, {text}" if several else name, names, *values)
     return made
 

@@ -61,6 +61,15 @@ def fitted(estimator: Any, x: np.ndarray, y: np.ndarray, *, where: str) -> Any:
     return estimator.fit(x, y)
 
 
+def cap_of(estimator: Any) -> int | None:
+    """Return the number of iterations at which a fitted estimator was cut off before it converged; None where it was not."""
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    cap, taken = getattr(last, "max_iter", None), getattr(last, "n_iter_", None)
+    if not isinstance(cap, int) or cap < 1 or taken is None:
+        return None
+    return cap if int(np.max(taken)) >= cap else None
+
+
 def probabilities(estimator: Any, x: np.ndarray, *, n_classes: int) -> np.ndarray:
     """Return class probabilities, float32 [clip, class].
 

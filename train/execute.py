@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError, Diverged, TrainError
 from ..machine import require_mps
-from .config import Training
+from .config import TrainConfig, Training
 from .frame_source import FrameSource
 from .grid import CorpusPlan, Experiment
 from .inputs import Input, load, load_frames
@@ -55,17 +55,17 @@ class Ended:
 def jobs(
     corpora: Sequence[CorpusPlan],
     experiments: Sequence[Experiment],
-    training: Training,
-    *,
-    joint: bool = False,
-    inner_folds: int = 3,
+    config: TrainConfig,
 ) -> list[Job]:
     """Return the experiments in jobs, in their order."""
     together: dict[tuple[object, ...], list[Experiment]] = {}
     for experiment in experiments:
         together.setdefault((experiment.corpus, experiment.inputs, experiment.chosen), []).append(experiment)
     by_name = {corpus.name: corpus for corpus in corpora}
-    return [Job(by_name[group[0].corpus], tuple(group), training, joint, inner_folds) for group in together.values()]
+    return [
+        Job(by_name[first.corpus], (first, *rest), first.chosen.trained_by(config), config.joint, config.inner_folds)
+        for first, *rest in together.values()
+    ]
 
 
 def run_jobs(

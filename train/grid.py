@@ -87,6 +87,10 @@ class Chosen:
         late = self.late
         return self.entry if late is None else late.entry
 
+    def trained_by(self, config: TrainConfig) -> Training:
+        """Return how its networks are trained."""
+        return config.training_of(self.learner.training)
+
     @property
     def nested(self) -> bool:
         """Whether something is decided on inner folds: a search, or a stacking."""

@@ -46,6 +46,8 @@ def experiment(
     }
     if nested:
         produced_by["inner_seed"] = corpus.split_config.seed
+    if corpus.clips.audio is not None and corpus.clips.audio.shared.any():
+        produced_by["copies"] = _hash(corpus.clips.audio.linked.tolist())  # inner parts keep them together
     if parts := _parts_of_layers(corpus, inputs):
         produced_by["layers"] = parts
     cell = {name: value for name, value in names.items() if name != "seed"}

@@ -139,7 +139,10 @@ def _result(task: Task, members: Sequence[Member], got: Sequence[Fitted]) -> Fol
 
 def _estimator(setting: Setting, chosen: Chosen, x: np.ndarray, task: Task) -> Learnt:
     model = fit_estimator(setting, chosen, x, task)
-    result = FoldResult(task.fold, task.test, model.predict([x[task.test]]), len(task.train))
+    cap = model.cap if isinstance(model, ClassEstimator) else None
+    result = FoldResult(
+        task.fold, task.test, model.predict([x[task.test]]), len(task.train), best_epoch=cap, n_epochs=cap
+    )
     return Learnt(result, None, model if setting.keep else None)
 
 

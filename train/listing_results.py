@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .convergence import EXPLAINED, NAMES
 from .scores import METRIC_NAMES, METRICS, score_text
 from .sheets import Sheet, Value
 from .stale import Reasons
@@ -14,6 +15,7 @@ from .systems import Kept, System
 def for_people(systems: Sequence[System], reasons: Reasons, metrics: Sequence[str]) -> Sheet:
     """Return a line a system: mean ± standard deviation over folds, those of classes in percent."""
     several = len({system.target for system in systems}) > 1
+    unfinished = any(system.convergence.text for system in systems)
     columns = (
         "id",
         "corpus",
@@ -30,8 +32,14 @@ def for_people(systems: Sequence[System], reasons: Reasons, metrics: Sequence[st
         row: list[Value] = [system.id + mark, system.corpus, system.encoder, system.input, system.label]
         row += [system.target] if several else []
         row += [f"{system.n_used} of {system.n_total}", len(system.runs)]
-        rows.append((*row, *(_plus_minus(system, metric) for metric in metrics)))
-    return Sheet((*columns, *(METRIC_NAMES[metric] for metric in metrics)), tuple(rows), caption(metrics))
+        row += [_plus_minus(system, metric) for metric in metrics]
+        rows.append((*row, system.convergence.text) if unfinished else tuple(row))
+    names = (*columns, *(METRIC_NAMES[metric] for metric in metrics), *(("training",) if unfinished else ()))
+    return Sheet(names, tuple(rows), caption(metrics) + (f" {_sentence(EXPLAINED)}" if unfinished else ""))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def caption(metrics: Sequence[str]) -> str:
@@ -53,7 +61,7 @@ def _plus_minus(system: System, metric: str) -> str:
 
 _RAW = (
     *("id", "corpus", "kind", "encoders", "input", "architecture", "label", "target", "n_used", "n_total", "seeds"),
-    *("n_folds", "n_parameters", "train_s", "device", "finished", "stale"),
+    *("n_folds", "n_parameters", "train_s", "device", "finished", "stale", *NAMES),
 )
 
 
@@ -69,6 +77,7 @@ def raw(systems: Sequence[System], reasons: Reasons, metrics: Sequence[str]) -> 
         values += [runs[0].n_parameters, round(sum(run.train_s for run in runs), 3), runs[0].device]
         values += [max(run.finished for run in runs)]
         values += ["; ".join(dict.fromkeys(reasons[run.number] for run in runs if run.number in reasons))]
+        values += system.convergence.numbers
         for metric in metrics:
             held = metric in system.metrics
             values += [system.mean(metric), *system.deviations(metric)] if held else [None] * 3

@@ -97,6 +97,13 @@ class ClassEstimator:
     estimator: Any
     n_classes: int
 
+    @property
+    def cap(self) -> int | None:
+        """Iterations at which its fit was cut off before it converged; None where it was not."""
+        from .estimators import cap_of
+
+        return cap_of(self.estimator)
+
     def predict(self, xs: Sequence[Vectors]) -> np.ndarray:
         """See `Model`."""
         from .estimators import probabilities

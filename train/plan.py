@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
 from .published import published_of
+from .sameaudio import across_corpora, audio_of
+from .sense import doubtful, senseless
 from .shown import unknown
 
 if TYPE_CHECKING:
@@ -41,14 +44,14 @@ def plan(config: TrainConfig, store: Store) -> Plan:
     fusions = choose("fusion", FUSIONS, config.fusion.methods if config.fusion else (), problems)
     refuse_weighted(config, [*heads, *fusions], problems)
     corpora, notes = _corpora(config, store, problems)
+    notes += across_corpora([(corpus.name, corpus.clips.audio) for corpus in corpora])
     for planned in corpora:
         refuse_unsuited(config, planned, [*heads, *fusions], problems)
     found = [(corpus, cell) for corpus in corpora for cell in cells(config, corpus, heads, fusions, problems)]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    training = config.resolved_training
     experiments = tuple(
-        experiment(config, training, corpus, inputs, chosen, seed)
+        experiment(config, chosen.trained_by(config), corpus, inputs, chosen, seed)
         for corpus, (inputs, chosen) in found
         for seed in (config.seeds if chosen.learner.seeded else config.seeds[:1])
     )
@@ -58,7 +61,7 @@ def plan(config: TrainConfig, store: Store) -> Plan:
         )
     if problems := unknown(experiments, config.shown):
         raise ConfigError(problems)
-    return Plan(config, training, tuple(corpora), experiments, tuple(notes))
+    return Plan(config, config.resolved_training, tuple(corpora), experiments, tuple(notes))
 
 
 def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[list[CorpusPlan], list[str]]:
@@ -119,11 +122,18 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
     if not encoders:
         return None
     labelled = clips_module.labelled(corpus, config.target, config.split.group)
+    labelled = replace(labelled, audio=audio_of(corpus, labelled.rows))
     exact = "folds" in config.split.model_fields_set
     fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
     clips = clips_module.usable(labelled, encoders)
     kept = np.isin(labelled.rows, clips.rows)
     split = splits.finish(clips, fold[kept], n_folds, text, grouped)
+    target = config.target_names[0]
+    if target == clips.group_column:  # to know the group is what is asked, then
+        notes_of_split = tuple(note for note in split.notes if f"of the same {target} among" not in note)
+        split = replace(split, leaked=None, notes=notes_of_split)
+    if problems := senseless(clips, split, target):
+        raise ConfigError(problems)
     if clips.split is not None and config.resolved_split.kind != "predefined" and not config.split.source:
         notes.append("the corpus has a split of its own; `split: {kind: predefined}` uses it")
     if config.inputs.layer == "best" and config.fusion is not None:
@@ -136,7 +146,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
         split,
         config.resolved_split,
         facts,
-        (*notes, *split.notes),
+        (*notes, *split.notes, *doubtful(clips, split, target)),
         dict(zip(labelled.ids.tolist(), fold.tolist(), strict=True)),
     )
 

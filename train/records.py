@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .convergence import Convergence
 from .grid import CorpusPlan, Experiment
 from .keys import CODE_VERSION
 from .scores import METRICS, confusion, scores
@@ -73,6 +74,7 @@ class Row:
     versions: str
     finished: str
     targets: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    convergence: Convergence = field(default_factory=Convergence)
 
 
 @dataclass(frozen=True)

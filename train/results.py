@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import StoreError
 from .compare import Scored
+from .convergence import convergence
 from .grid import CorpusPlan, Experiment
 from .intervals import Predictions
 from .records import (
@@ -169,15 +170,18 @@ class Results:
         columns = "key, id, seed, n_parameters, train_s, device, versions, finished"
         found = {row[0]: row for row in self._in(f"SELECT {columns} FROM experiments WHERE key IN", keys)}
         folds: dict[int, list[tuple[float, ...]]] = {row[1]: [] for row in found.values()}
-        query = f"SELECT experiment, {', '.join(METRICS)} FROM folds WHERE experiment IN"
-        for number, *values in self._in(query, folds, order="ORDER BY fold"):
+        epochs: dict[int, list[tuple[int, int | None, int | None]]] = {number: [] for number in folds}
+        query = f"SELECT experiment, n_inner, best_epoch, n_epochs, {', '.join(METRICS)} FROM folds WHERE experiment IN"
+        for number, n_inner, best, last, *values in self._in(query, folds, order="ORDER BY fold"):
             folds[number].append(tuple(values))
+            epochs[number].append((n_inner, best, last))
         by_target = self._target_scores(folds)
         made = {}
         for key, number, seed, n_parameters, train_s, device, versions, finished in found.values():
             targets = by_target.get(number, {})
             scores = by_metric(folds[number], targets)
-            made[key] = Row(key, seed, scores, n_parameters, train_s, device, versions, finished, targets)
+            ended = convergence(epochs[number])
+            made[key] = Row(key, seed, scores, n_parameters, train_s, device, versions, finished, targets, ended)
         return made
 
     def _target_scores(self, experiments: Iterable[int]) -> dict[int, dict[str, dict[str, np.ndarray]]]:

@@ -153,16 +153,15 @@ def _train(
 
     require("train", "torch", "scipy", "scikit-learn")
 
-    context = Context(", ".join(planned.config.target_names), planned.training.model_dump_json(), versions())
-    wanted = jobs(
-        planned.corpora, todo, planned.training, joint=planned.config.joint, inner_folds=planned.config.inner_folds
-    )
+    wanted = jobs(planned.corpora, todo, planned.config)
+    target, made_by = ", ".join(planned.config.target_names), versions()
     failed: list[tuple[str, str]] = []
     ended = 0
     tell(0, len(todo), wanted[0].text)
     device = pick_device(planned.config.device)
     for outcome in run_jobs(store, wanted, device=device, workers=workers, scheduler=scheduler):
         given = {result.key: result for result in outcome.outcomes}
+        context = Context(target, outcome.job.training.model_dump_json(), made_by)
         for experiment in outcome.job.experiments:
             if experiment.key in given:
                 results.save(experiment, outcome.job.corpus, given[experiment.key], context)

@@ -127,7 +127,8 @@ def fit_on_all(
     from .execute import pick_device
 
     device = pick_device(plan.config.device) if experiment.chosen.learner.engine == "torch" else "cpu"
-    setting = Setting(corpus, plan.training, plan.config.joint, device, plan.config.inner_folds, keep=True)
+    training = experiment.chosen.trained_by(plan.config)
+    setting = Setting(corpus, training, plan.config.joint, device, plan.config.inner_folds, keep=True)
     rows = np.setdiff1d(np.flatnonzero(corpus.split.fold > UNUSED), corpus.split.dev)
     task = Task(experiment.seed, ALL, rows, rows[:1], "all")  # one clip is asked about and its answer dropped
     (learnt,) = Solver(setting, read).solve(experiment.chosen, experiment.inputs, [task])
@@ -156,7 +157,7 @@ def _about(
         "options": json.loads(experiment.chosen.options),
         "chosen": chosen,
         "inputs": [_input(store, corpus, item, chosen, requests) for item in experiment.inputs],
-        "training": plan.training.model_dump(mode="json"),
+        "training": experiment.chosen.trained_by(plan.config).model_dump(mode="json"),
         "seed": experiment.seed,
         "experiment": experiment.key,
         "cross_validated": scores,

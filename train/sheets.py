@@ -86,6 +86,8 @@ def latex_table(
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 _LATEX |= {
+    "…": r"\ldots{}",
+    "†": r"$^{\dagger}$",
     "±": r"$\pm$",
     "×": r"$\times$",
     "→": r"$\rightarrow$",

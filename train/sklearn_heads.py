@@ -22,6 +22,7 @@ class _Head(BaseEstimator):  # type: ignore[misc]
     """What both share. Parameters are those of `train: training:` in pipeline.yaml, with the same defaults.
 
     Args:
+        epochs, lr, patience: None for what the head trains by in a grid.
         head: name of a head on vectors; see `voxcache heads`.
         options: its options, such as {"dropout": 0.1}.
         seed: decides initial weights, order, dropout and what early stopping watches.
@@ -35,10 +36,10 @@ class _Head(BaseEstimator):  # type: ignore[misc]
         head: str = "fcn",
         *,
         options: Mapping[str, Any] | None = None,
-        epochs: int = 20,
+        epochs: int | None = None,
         batch: int = 32,
-        lr: float = 1e-3,
-        patience: int = 5,
+        lr: float | None = None,
+        patience: int | None = None,
         warmup_steps: int = 0,
         decay: str = "none",
         weight_decay: float = 0.0,
@@ -81,7 +82,8 @@ class _Head(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"head {self.head!r}: needs at least {chosen.entry.least_dim} features, X has {x.shape[1]}."
             )
-        given = {name: getattr(self, name) for name in Training.model_fields}
+        stated = {name: getattr(self, name) for name in Training.model_fields}
+        given = {**chosen.entry.training, **{name: value for name, value in stated.items() if value is not None}}
         setting = Setting(_corpus(y, classes, targets, groups), Training(**given), True, self.device, keep=True)
         task = Task(self.seed, self.fold, np.arange(len(x)), np.arange(1))
         (learnt,) = learn(setting, chosen, [x], [task])

@@ -15,6 +15,7 @@ from ..errors import ConfigError, TrainError
 from .clips import Clips
 from .config import SplitConfig
 from .design import UNNAMED
+from .sameaudio import Audio, audio_notes, kept_together
 from .seeding import generator
 
 TRAIN_ONLY, DEV, UNUSED = -1, -2, -3
@@ -33,6 +34,8 @@ class Split:
         grouped: whether no group is both trained on and tested, and groups are not to be ignored.
         leaked: tested clips whose group is also trained on, int64 [fold]; None where no groups are known.
         notes: what a reader must know.
+        heard: tested clips whose audio is also trained on: the same file, or an overlapping part of one, int64 [fold]; None
+            where no content hashes are known.
     """
 
     fold: np.ndarray
@@ -42,6 +45,7 @@ class Split:
     leaked: np.ndarray | None
     notes: tuple[str, ...]
     ids: np.ndarray
+    heard: np.ndarray | None = None
 
     @cached_property
     def content(self) -> str:
@@ -85,8 +89,9 @@ def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np
     if config.kind == "logo":
         return (*_leave_one_out(clips), True)
     rng = generator(config.seed, "split")
-    if grouped and clips.group is not None:
-        names, group = np.unique(clips.group.astype(str), return_inverse=True)
+    unit = kept_together(clips, groups=grouped) if config.group != "none" else None
+    if grouped and unit is not None:
+        names, group = np.unique(unit, return_inverse=True)
         if not exact and 2 <= len(names) < config.folds:
             few = f"{len(names)} stratified folds, one for each {clips.group_column}: {config.folds} need as many"
             return deal_groups(clips.strata, group, len(names), rng), len(names), few, True
@@ -102,18 +107,20 @@ def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np
             f"train.split, corpus {clips.corpus!r}: {config.folds} folds need as many clips, there are {len(clips)}."
             f" Use fewer folds."
         )
-    return (
-        deal(clips.strata, config.folds, rng),
-        config.folds,
-        f"{config.folds} stratified folds of single clips",
-        False,
-    )
+    text = f"{config.folds} stratified folds of single clips"
+    if unit is not None:
+        group = np.unique(unit, return_inverse=True)[1]
+        return deal_groups(clips.strata, group, config.folds, rng), config.folds, f"{text}, copies together", False
+    return deal(clips.strata, config.folds, rng), config.folds, text, False
 
 
 def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: bool) -> Split:
-    """Return the split of `clips`, with its leaks counted and its rare classes named."""
+    """Return the split of `clips`, with its leaks counted."""
     leaked = None if clips.group is None else count_leaks(fold, n_folds, clips.group)
-    notes = [*_rare_classes(clips, fold, n_folds)]
+    heard = None if clips.audio is None else count_heard(fold, n_folds, clips.audio)
+    parts = clips.audio is not None and len(np.unique(clips.audio.file)) < len(clips)
+    n_of_file = int(count_leaks(fold, n_folds, clips.audio.file).sum()) if parts and clips.audio else 0
+    notes = audio_notes(clips, fold, heard, n_of_file)
     if leaked is not None and leaked.any():
         notes.append(
             f"LEAK: {int(leaked.sum())} of {int((fold >= 0).sum())} tested clips have a clip of the same "
@@ -129,7 +136,17 @@ def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: boo
         n_unnamed = sum(str(name).startswith(UNNAMED) for name in clips.group)
         if n_unnamed:
             notes.append(f"{n_unnamed} clips name no {clips.group_column}; each counts as a group of its own")
-    return Split(fold, n_folds, text, grouped, leaked, tuple(notes), clips.ids)
+    return Split(fold, n_folds, text, grouped, leaked, tuple(notes), clips.ids, heard)
+
+
+def count_heard(fold: np.ndarray, n_folds: int, audio: Audio) -> np.ndarray:
+    """Return how many tested clips of each fold share audio with a clip in training or dev, int64 [fold]."""
+    found = np.zeros(n_folds, dtype=np.int64)
+    if audio.shared.any():
+        for index in range(n_folds):
+            others = np.flatnonzero((fold != index) & (fold > UNUSED))
+            found[index] = int(audio.heard(np.flatnonzero(fold == index), others).sum())
+    return found
 
 
 def deal(y: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
@@ -227,13 +244,19 @@ def _parts(
     clips: Clips, split: Split, rows: np.ndarray, n_parts: int, rng: np.random.Generator
 ) -> tuple[np.ndarray | None, int]:
     """Return the part of each of `rows`, whole groups where the split keeps them together, and how many; or too little."""
-    if split.grouped and clips.group is not None:
-        names, group = np.unique(clips.group[rows].astype(str), return_inverse=True)
+    unit = kept_together(clips, groups=split.grouped)
+    if split.grouped and unit is not None:
+        names, group = np.unique(unit[rows], return_inverse=True)
         if len(names) >= 2:
             n_parts = min(n_parts, len(names))
             return deal_groups(clips.strata[rows], group, n_parts, rng), n_parts
+        unit = kept_together(clips, groups=False)
     if len(rows) < 2 * n_parts:
         return None, n_parts
+    if unit is not None:
+        names, group = np.unique(unit[rows], return_inverse=True)
+        if len(names) >= n_parts:
+            return deal_groups(clips.strata[rows], group, n_parts, rng), n_parts
     return deal(clips.strata[rows], n_parts, rng), n_parts
 
 
@@ -292,26 +315,12 @@ def _leave_one_out(clips: Clips) -> tuple[np.ndarray, int, str]:
             f"train.split, corpus {clips.corpus!r}: `kind: logo` needs a group column, the corpus has none. "
             f"Use `kind: kfold`, or name a column as `group`."
         )
-    names, fold = np.unique(clips.group.astype(str), return_inverse=True)
+    unit = kept_together(clips, groups=True)
+    assert unit is not None
+    names, fold = np.unique(unit, return_inverse=True)
     if len(names) < 2:
         raise ConfigError(
             f"train.split, corpus {clips.corpus!r}: `kind: logo` needs two groups, {clips.group_column!r} has one. "
             f"Use `kind: kfold` with `group: none`."
         )
     return fold.astype(np.int16), len(names), f"leave one {clips.group_column} out ({len(names)} folds)"
-
-
-def _rare_classes(clips: Clips, fold: np.ndarray, n_folds: int) -> list[str]:
-    notes = []
-    for index, name in enumerate(clips.classes):
-        mine = clips.y == index
-        tested = len(np.unique(fold[mine & (fold >= 0)]))
-        learnt_and_tested = any(np.any(mine & (fold == f)) and np.any(mine & (fold != f)) for f in range(n_folds))
-        count = f"{int(mine.sum())} clip{'s' * (int(mine.sum()) != 1)}"
-        if not learnt_and_tested:
-            notes.append(f"class {name!r} ({count}) is never both trained on and tested: it can only be got wrong")
-        elif tested < n_folds and n_folds <= 20:
-            notes.append(
-                f"class {name!r} ({count}) is tested in {tested} of {n_folds} folds; the others score without it"
-            )
-    return notes

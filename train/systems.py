@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from .convergence import Convergence, convergence, total
 from .records import by_metric, deviations
 from .scores import METRICS
 from .targets import TARGET_METRICS
@@ -40,6 +41,7 @@ class Run:
     device: str
     n_parameters: int | None
     folds: dict[str, np.ndarray]
+    convergence: Convergence = field(default_factory=Convergence)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class System:
     def metrics(self) -> tuple[str, ...]:
         """Names of its scores."""
         return tuple(self.runs[0].folds)
+
+    @property
+    def convergence(self) -> Convergence:
+        """Whether its networks had stopped improving, over all seeds."""
+        return total(run.convergence for run in self.runs)
 
     @property
     def text(self) -> str:
@@ -137,10 +144,12 @@ class Kept:
     @cached_property
     def systems(self) -> tuple[System, ...]:
         """Every system, in the order in which they were first trained."""
-        folds = self._folds()
+        folds, ended = self._folds(), self._ended()
         together: dict[tuple[Any, ...], list[tuple[dict[str, Any], Run]]] = {}
         for row in self._experiments():
-            run = Run(**{name: row[name] for name in _RUN}, folds=folds[row["number"]])
+            run = Run(
+                **{name: row[name] for name in _RUN}, folds=folds[row["number"]], convergence=ended[row["number"]]
+            )
             together.setdefault(_identity(row), []).append((row, run))
         return tuple(_system(identity, found) for identity, found in together.items())
 
@@ -183,6 +192,13 @@ class Kept:
             classes.setdefault(number, []).append(tuple(values))
         targets = self._target_folds() if "target_scores" in self._tables else {}
         return {number: by_metric(values, targets.get(number, {})) for number, values in classes.items()}
+
+    def _ended(self) -> dict[int, Convergence]:
+        """Return what best and last epochs tell, by experiment."""
+        found: dict[int, list[tuple[int, int | None, int | None]]] = {}
+        for number, *epochs in self._db.execute("SELECT experiment, n_inner, best_epoch, n_epochs FROM folds"):
+            found.setdefault(number, []).append((epochs[0], epochs[1], epochs[2]))
+        return {number: convergence(folds) for number, folds in found.items()}
 
     def _target_folds(self) -> dict[int, dict[str, dict[str, np.ndarray]]]:
         lists: dict[int, dict[str, list[tuple[float, ...]]]] = {}

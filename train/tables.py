@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .compare import Difference, Runs, Scored, family
+from .convergence import Convergence, total
 from .grid import CorpusPlan, Experiment, Kind, Plan
 from .intervals import Estimate, left_out
 from .records import Row, deviations
@@ -31,6 +32,7 @@ class Score:
         pooled: the score of all tested clips together, with its interval.
         best: the best pooled score of its column; tie: not told apart from it, or there is no test.
         n_seeds: how many seeds it is a mean of.
+        unfinished: such as "still improving in 15 of 20 folds"; empty where training came to its end.
     """
 
     mean: float
@@ -41,6 +43,7 @@ class Score:
     best: bool = False
     tie: bool = False
     n_seeds: int = 1
+    unfinished: str = ""
 
     @property
     def std(self) -> float | None:
@@ -74,6 +77,11 @@ class Cell:
     scores: dict[str, Score]
     keys: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
+
+    @property
+    def convergence(self) -> Convergence:
+        """Whether its networks had stopped improving, over all seeds."""
+        return total(row.convergence for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -148,10 +156,10 @@ def _scored(corpus: CorpusPlan, row: Row, results: Results) -> Scored:
 
 
 def _cell(corpus: CorpusPlan, rows: list[Row], system: Runs) -> Cell:
-    scores = {}
+    scores, ended = {}, total(row.convergence for row in rows).text
     for metric in rows[0].folds:
         pooled = system.score(corpus.design, metric, LIMITS[metric])
-        scores[metric] = replace(_score([row.folds[metric] for row in rows]), pooled=pooled)
+        scores[metric] = replace(_score([row.folds[metric] for row in rows]), pooled=pooled, unfinished=ended)
     return Cell(scores, tuple(row.key for row in rows), tuple(rows))
 
 

@@ -61,11 +61,13 @@ class Scanned:
         sha256: of the file's bytes (and the bounds, for a part of a file); "" if the file could not be read.
         n_samples: at 16 kHz; 0 where `error` is given.
         error: why the clip cannot be used, or None.
+        file_sha256: of the file's bytes alone; "" if it could not be read.
     """
 
     sha256: str
     n_samples: int
     error: str | None = None
+    file_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +226,10 @@ def _examine(path: str) -> _Entry:
 def _scanned(entry: _Entry, clip: ClipLike) -> Scanned:
     sha256 = clip_hash(entry.sha256, clip.start_s, clip.end_s) if entry.sha256 else ""
     if entry.error:
-        return Scanned(sha256, 0, entry.error)
+        return Scanned(sha256, 0, entry.error, entry.sha256)
     source = Source(entry.rate_hz, entry.n_frames, exact=False)
     try:
-        return Scanned(sha256, n_clip_samples(source, os.path.basename(clip.file), clip.start_s, clip.end_s))
+        n_samples = n_clip_samples(source, os.path.basename(clip.file), clip.start_s, clip.end_s)
     except AudioError as error:
-        return Scanned(sha256, 0, str(error))
+        return Scanned(sha256, 0, str(error), entry.sha256)
+    return Scanned(sha256, n_samples, None, entry.sha256)

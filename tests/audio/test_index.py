@@ -46,7 +46,8 @@ def test_hash_and_length_are_those_of_the_file(tmp_path: Path) -> None:
     """A scan gives the file's sha256, computed here by hashlib, and probe's count."""
     path = write_wav(tmp_path / "a.wav", tone(0.5, 22_050), 22_050)
     found = FileIndex(tmp_path / "index.sqlite").scan([Source(path)])
-    assert found == [Scanned(hashlib.sha256(path.read_bytes()).hexdigest(), probe(path))]
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found == [Scanned(sha256, probe(path), None, sha256)]
 
 
 def test_parts_of_one_file_are_different_clips_and_one_reading(tmp_path: Path, read: list[str]) -> None:
@@ -138,7 +139,7 @@ def test_a_part_outside_its_file_is_that_parts_error(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(1, 16_000), 16_000)
     bad, good = FileIndex(tmp_path / "index.sqlite").scan([Source(path, 2.0, 3.0), Source(path, 0.0, 0.5)])
     assert "a.wav: expected a part" in str(bad.error)
-    assert good == Scanned(clip_hash(content_hash(path), 0.0, 0.5), 8000)
+    assert good == Scanned(clip_hash(content_hash(path), 0.0, 0.5), 8000, None, content_hash(path))
 
 
 def test_other_decoders_are_asked_again(tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,14 @@ class MadeCorpus:
             columns.append(ColumnData(name, "target", self.target(index)))
         return columns
 
+    def sha256(self, i: int) -> str:
+        """Return the content hash of a clip."""
+        return f"{self.audio}{i:03d}"
+
+    def clip(self, i: int) -> str:
+        """Return the id of a clip."""
+        return f"clip-{i:03d}"
+
     def target(self, index: int) -> np.ndarray:
         """Return a target: of what the embeddings carry, each a different order of the classes, with noise."""
         order = np.random.default_rng([7, index]).permutation(len(self.classes))
@@ -88,8 +96,8 @@ def write(path: Path, made: MadeCorpus) -> Store:
     corpus, _ = register_clips(
         create_store(path),
         made.name,
-        clip=[f"clip-{i:03d}" for i in range(made.n)],
-        sha256=[f"{made.audio}{i:03d}" for i in range(made.n)],
+        clip=[made.clip(i) for i in range(made.n)],
+        sha256=[made.sha256(i) for i in range(made.n)],
         n_samples=[16_000] * made.n,
         columns=made.columns(),
         about={"licence": "CC0-1.0"},

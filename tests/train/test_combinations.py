@@ -80,7 +80,7 @@ def test_every_combination_trains_or_is_refused(store: Store, choice: tuple[str,
             continue
         made = plan(config, store)
         assert made.experiments
-        wanted = jobs(made.corpora, made.experiments, made.training, joint=config.joint, inner_folds=2)
+        wanted = jobs(made.corpora, made.experiments, config)
         for ended in run_jobs(store, wanted, device="cpu", workers=1):
             assert not ended.failure, (ended.job.text, layer, statistics, ended.failure)
             for outcome in ended.outcomes:

@@ -244,7 +244,7 @@ def test_more_than_half_cannot_be_set_aside() -> None:
 
 def test_presets_bring_their_papers_folds(make_store: Make) -> None:
     """voc2vec is 10 folds, RENO 5, EmotionShare the corpus' own split; what is stated goes before."""
-    store = make_store(split=lambda i: ("train", "dev", "test")[i % 3])
+    store = make_store(split=lambda i: ("train", "dev", "test")[i // 3 % 3])
     assert planned(store, preset="voc2vec").corpora[0].split.n_folds == 10
     assert planned(store).corpora[0].split.n_folds == 5
     assert planned(store, preset="emotion-share").corpora[0].split.text.startswith("the corpus' own dev/test/train")

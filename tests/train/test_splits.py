@@ -16,6 +16,7 @@ from voxcache.train import clips as clips_module
 from voxcache.train import splits
 from voxcache.train.clips import Clips
 from voxcache.train.config import SplitConfig
+from voxcache.train.sense import doubtful
 
 
 def made_clips(y: list[int], group: list[int] | None, split: list[str] | None = None) -> Clips:
@@ -194,6 +195,7 @@ def test_splits_that_cannot_be_are_refused(group: list[int] | None, config: dict
 
 def test_rare_classes_are_named() -> None:
     """A class of one clip is kept and said to be unlearnable, one in fewer folds than there are said to be tested in few."""
-    notes = split_of(made_clips([0] * 20 + [1] * 3 + [2], None), folds=5).notes
+    clips = made_clips([0] * 20 + [1] * 3 + [2], None)
+    notes = doubtful(clips, split_of(clips, folds=5), "label")
     assert any("'class 2' (1 clip) is never both trained on and tested" in note for note in notes)
     assert any("'class 1' (3 clips) is tested in 3 of 5 folds" in note for note in notes)

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..convergence import total
 from ..fusions import FUSIONS
 from ..grid import Kind, Plan
 from ..heads import HEADS
@@ -57,15 +58,16 @@ class Column:
         found = [cell for cell in cells if cell is not None]
         if len(found) < len(cells):
             return None
+        ended = total(cell.convergence for cell in found).text
         if self.corpus == MEAN:
             means = [cell.scores[self.metric].mean for cell in found]
-            return Score(statistics.fmean(means), over_corpora=statistics.pstdev(means))
+            return Score(statistics.fmean(means), over_corpora=statistics.pstdev(means), unfinished=ended)
         if self.target:
-            return by_target(found[0], self.metric)[self.target]
+            return replace(by_target(found[0], self.metric)[self.target], unfinished=ended)
         score = found[0].scores[self.metric]
         if self.baseline is None:
             return score
-        return Score(score.mean / self.baseline - 1)
+        return Score(score.mean / self.baseline - 1, unfinished=ended)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ class PaperTable:
     rows: tuple[str, ...]
     cells: tuple[tuple[Score | Figure | None, ...], ...]
     used: dict[str, str]
+
+    @property
+    def unfinished(self) -> list[tuple[str, str]]:
+        """Rows that hold a score of networks that had not stopped improving, and in how many folds; each text once a row."""
+        found = [
+            (row, cell.unfinished)
+            for row, cells in zip(self.rows, self.cells, strict=True)
+            for cell in cells
+            if isinstance(cell, Score) and cell.unfinished
+        ]
+        return list(dict.fromkeys(found))
 
     @property
     def has_published(self) -> bool:

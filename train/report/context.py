@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...words import duration
+from ..config import Training
+from ..convergence import EXPLAINED
 from ..grid import CorpusPlan, Plan
 from ..published import Published
 from ..results import Results
@@ -17,7 +19,7 @@ from .across import PaperTable, paper_tables
 from .baseline import baseline
 from .contamination import contamination
 from .figures import panels
-from .leaks import leaks
+from .leaks import leaks, looked_for
 from .reported import Reported, best_item, gaps, reported
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ def context(plan: Plan, store: Store, results: Results, tell: Callable[[int, int
     return {
         "plan": plan,
         "training": plan.training.model_dump(),
+        "own_training": _own_training(plan),
+        "explained": EXPLAINED,
+        "unfinished": [(item, item.cell.convergence.text) for item in items if item.cell.convergence.text],
         "reported": items,
         "by_place": {(item.table.title, item.row, item.column): item for item in items},
         "corpora": corpora,
@@ -82,6 +87,7 @@ def _corpus(
         "swept": _swept(items),
         "baseline": baseline(corpus),
         "leaks": leaks(corpus),
+        "looked_for": looked_for(corpus),
         "random": [facts.name for facts in corpus.encoders if facts.is_random],
         "contamination": list(contamination(corpus)),
         "confusions": [] if corpus.clips.targets else _confusions(plan, corpus, by_kind),
@@ -154,6 +160,12 @@ def _published(plan: Plan, published: Published, across: Sequence[PaperTable]) -
         "others": sorted(theirs - ours - {""}),
         "corpora": sorted({figure.corpus for figure in published.figures} - {corpus.name for corpus in plan.corpora}),
     }
+
+
+def _own_training(plan: Plan) -> list[tuple[str, Training]]:
+    """Return the heads that are trained by something else than the preset."""
+    made = {e.chosen.label: e.chosen.trained_by(plan.config) for e in plan.experiments if e.chosen.learner.training}
+    return [(label, own) for label, own in made.items() if own != plan.training]
 
 
 def _missing(plan: Plan, made: Sequence[Table]) -> list[str]:
