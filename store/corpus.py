@@ -12,8 +12,9 @@ import zarr
 
 from . import convert, guard
 from .encoder import EncoderGroup
+from .listing import Listing
 from .node import Node
-from .schema import Role
+from .schema import LISTING, Role
 
 if TYPE_CHECKING:
     import xarray
@@ -64,6 +65,14 @@ class Corpus(Node):
     def n_samples(self) -> np.ndarray:
         """Length of each clip in samples at 16 kHz, int64 [clip]; 0 where the file could not be read."""
         return guard.all_rows(self._read("n_samples", slice(self.n_clips)), self.n_clips, f"{self.path}/n_samples")
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Which clips are in use; all, where no listing was kept."""
+        if "listing" not in self.attrs:
+            return Listing.everything(self.n_clips)
+        state = self._read(LISTING, slice(self.n_clips))
+        return Listing(guard.all_rows(state, self.n_clips, f"{self.path}/{LISTING}"))
 
     @cached_property
     def columns(self) -> Mapping[str, Column]:

@@ -72,7 +72,7 @@ def label(
         tuple(chosen),
         sum(row is not None for row in rows),
         tuple(clip for clip, row in zip(ids, rows, strict=True) if row is None),
-        tuple(str(clip) for clip in held.clip if _nfc(str(clip)) not in listed),
+        tuple(str(clip) for clip in held.clip[held.listing.used] if _nfc(str(clip)) not in listed),
     )
 
 

@@ -20,6 +20,7 @@ from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, copy_encoder, described, grow_encoders
 from .keys import differences
+from .listing import MERGED, UNLISTED
 from .location import local_target
 from .pack import CORPUS_STRUCTURE, require_sound
 from .read import Column, Corpus, EncoderGroup, Store, open_store
@@ -222,7 +223,10 @@ def _add(source: Corpus, target: Store) -> Merged:
 
 
 def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:
-    """Register a source's clips; what the target knows of a clip (its hash, its labels) is kept where the source is silent."""
+    """Register a source's clips; what the target knows of a clip (its hash, its labels) is kept where the source is silent.
+
+    Clips that are new to the corpus count as brought in by a merge where the source has them in use.
+    """
     sha256, n_samples = source.sha256.copy(), source.n_samples.copy()
     overlay: Callable[[Column], np.ndarray] = _as_given
     if held is not None:
@@ -231,19 +235,21 @@ def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:
         sha256[theirs[silent]], n_samples[theirs[silent]] = held.sha256[mine[silent]], held.n_samples[mine[silent]]
         overlay = _Overlay(held, mine, theirs)
     about = {name: value for name, value in source.attrs.items() if name not in CORPUS_STRUCTURE}
-    clip = [str(name) for name in source.clip]
-    columns = [ColumnData(c.name, c.role, overlay(c), c.description) for c in source.columns.values()]
+    kept = np.flatnonzero(source.listing.kept)
+    clip = [str(name) for name in source.clip[kept]]
+    columns = [ColumnData(c.name, c.role, overlay(c)[kept], c.description) for c in source.columns.values()]
     if held is not None:
         columns += carried(held, clip, source.columns)
     corpus, _ = register_clips(
         target,
         source.name,
         clip=clip,
-        sha256=[str(sha) for sha in sha256],
-        n_samples=[int(n) for n in n_samples],
+        sha256=[str(sha) for sha in sha256[kept]],
+        n_samples=[int(n) for n in n_samples[kept]],
         columns=columns,
         about=about if held is None else None,
         unit_rows=source.unit_rows,
+        states=source.listing.state[kept] if held is None else np.where(source.listing.used, MERGED, UNLISTED)[kept],
     )
     grow_encoders(corpus)
     return corpus

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
 from .design import UNNAMED
+from .listed import Listed, listed
 from .scores import METRICS
 from .targets import TARGET_METRICS
 
@@ -34,9 +35,11 @@ class Clips:
         group: group of each clip, str [clip]; None where no group column is known. Unnamed clips are a group each.
         group_column: the column `group` comes from.
         split: value of the corpus' own split column, str [clip], or None.
-        n_total: clips registered in the corpus.
+        n_total: clips of the corpus that are listed.
         excluded: reason and number of clips, most first; a clip counts once, under its first reason.
         targets: names of the continuous targets; none where classes are predicted.
+        beside: reason and number of clips that the store has, but that are not listed.
+        n_merged: how many of those listed a merge brought in.
     """
 
     corpus: str
@@ -50,16 +53,31 @@ class Clips:
     n_total: int
     excluded: tuple[tuple[str, int], ...] = ()
     targets: tuple[str, ...] = ()
+    beside: tuple[tuple[str, int], ...] = ()
+    n_merged: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def used_text(self) -> str:
-        """ "455 of 457 clips used", with the reasons where some are not."""
+        """ "455 of 457 clips used", with the reasons where some are not, and what the store has besides."""
         text = f"{len(self)} of {self.n_total} clips used"
-        reasons = "; ".join(f"{count} {reason}" for reason, count in self.excluded)
-        return f"{text} ({reasons})" if reasons else text
+        if self.excluded:
+            text += f" ({self.left_out})"
+        if self.n_merged:
+            text += f"; {self.n_merged} of the {self.n_total} were brought in by a merge"
+        return f"{text}; left out besides: {self.besides}" if self.beside else text
+
+    @property
+    def left_out(self) -> str:
+        """Listed clips that are not used, by reason: "2 without a value in 'label'; 1 mfcc: not extracted yet"."""
+        return "; ".join(f"{count} {reason}" for reason, count in self.excluded)
+
+    @property
+    def besides(self) -> str:
+        """Clips of the store that are not listed, by reason: "10 not listed now"."""
+        return "; ".join(f"{count} {reason}" for reason, count in self.beside)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -108,19 +126,20 @@ class Clips:
         )
 
 
-def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips:
-    """Return the clips that carry a label, or a value for every continuous target.
+def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str, chosen: Listed | None = None) -> Clips:
+    """Return the clips that are listed (see `listed.listed`) and carry a label, or a value for every continuous target.
 
     Raises:
         ConfigError: no such column, fewer than two classes, or several columns of which one holds no numbers.
     """
     names = (target,) if isinstance(target, str) else target
     columns = [_column(corpus, name) for name in names]
+    chosen = listed(corpus, None) if chosen is None else chosen
     if any(values.dtype.kind == "f" for values in columns) or len(names) > 1:
-        y, given = _numbers(corpus, names, columns)
+        y, given = _numbers(corpus, names, columns, chosen.rows)
         classes: tuple[str, ...] = ()
     else:
-        y, given = columns[0], columns[0] != ""
+        y, given = columns[0], chosen.rows & (columns[0] != "")
     order = np.argsort(corpus.clip.astype(str), kind="stable")
     rows = order[given[order]]
     if y.ndim == 2:
@@ -128,7 +147,7 @@ def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips
     else:
         classes, learnt = _classes(corpus, names[0], y[rows])
     column = group_column(corpus, group)
-    missing = int((~given).sum())
+    missing = int((chosen.rows & ~given).sum())
     return Clips(
         corpus.name,
         rows.astype(np.int64),
@@ -138,9 +157,11 @@ def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips
         None if column is None else _groups(corpus, column, rows),
         column,
         _split_column(corpus, rows),
-        corpus.n_clips,
+        int(chosen.rows.sum()),
         ((f"without a value in {', '.join(map(repr, names))}", missing),) if missing else (),
         names if y.ndim == 2 else (),
+        chosen.beside,
+        chosen.n_merged,
     )
 
 
@@ -155,7 +176,9 @@ def _classes(corpus: Corpus, name: str, labels: np.ndarray) -> tuple[tuple[str, 
     return tuple(str(label) for label in classes), y.astype(np.int64)
 
 
-def _numbers(corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(
+    corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return float64 [clip, target], and which clips have them all, bool [clip]."""
     problems = [
         f"train.target, corpus {corpus.name!r}: column {name!r} holds words; expected numbers beside other targets. "
@@ -166,7 +189,7 @@ def _numbers(corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray]) 
     if problems:
         raise ConfigError(problems)
     y = np.stack(columns, axis=1).astype(np.float64)
-    given = np.asarray(np.isfinite(y).all(axis=1))
+    given = np.asarray(rows & np.isfinite(y).all(axis=1))
     if given.sum() < 2:
         raise ConfigError(
             f"train.target, corpus {corpus.name!r}: expected clips with a value in each of {', '.join(names)}, got "

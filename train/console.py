@@ -132,6 +132,7 @@ def print_tables(plan: Plan, results: Results) -> None:
     """Print every table of the plan."""
     out = _out()
     for table in tables(plan, results):
+        out.print(f"{table.title}: {plan.corpus(table.corpus).clips.used_text}", soft_wrap=True)
         out.print(_rich(plan, table))
     unit = "% of" if any(not corpus.clips.targets for corpus in plan.corpora) else "of"
     out.print(
@@ -144,7 +145,7 @@ def print_tables(plan: Plan, results: Results) -> None:
 
 def _rich(plan: Plan, table: Table) -> RichTable:
     corpus = plan.corpus(table.corpus)
-    made = RichTable(title=f"{table.title} ({len(corpus.clips)} of {corpus.clips.n_total} clips)", title_justify="left")
+    made = RichTable()
     made.add_column("encoder" if table.kind == "head" else "encoders")
     made.add_column("mean over targets" if corpus.clips.targets else "%")
     for column in table.columns:

@@ -21,6 +21,7 @@ from .fusions import FUSIONS
 from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
+from .listed import ClipList, listed, read_clip_list, unknown_clips
 from .published import published_of
 from .shown import unknown
 
@@ -63,9 +64,13 @@ def plan(config: TrainConfig, store: Store) -> Plan:
 
 def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[list[CorpusPlan], list[str]]:
     plans, notes = [], []
-    for name in _names("corpora", config.corpora, store.corpora, problems):
+    names = _names("corpora", config.corpora, store.corpora, problems)
+    chosen = None if config.clips is None else read_clip_list(config.clips)
+    if chosen is not None:
+        problems += unknown_clips(chosen, store, names)
+    for name in names:
         try:
-            planned = _corpus(config, store.corpus(name))
+            planned = _corpus(config, store.corpus(name), chosen)
         except ConfigError as error:
             if config.corpora == "all" and len(store.corpora) > 1:
                 notes += [f"corpus {name!r} is left out: {problem}" for problem in error.problems]
@@ -105,12 +110,13 @@ def _names(what: str, wanted: Any, known: Sequence[str], problems: list[str]) ->
     return [name for name in dict.fromkeys(wanted) if name in known]
 
 
-def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
+def _corpus(config: TrainConfig, corpus: Corpus, chosen: ClipList | None) -> CorpusPlan | None:
     notes: list[str] = []
+    named = listed(corpus, chosen)
     encoders = []
     for name in _encoder_names(config, corpus, notes):
         encoder = corpus.encoder(name)
-        if encoder.ledger().ok.any():
+        if (encoder.ledger().ok & named.rows).any():
             encoders.append(encoder)
             if why := recalled(encoder.key):
                 notes.append(sentence(f"{corpus.name}/{name}", why))
@@ -118,7 +124,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
             notes.append(f"encoder {name!r} is left out: it has embedded no clip yet. Run `voxcache extract`.")
     if not encoders:
         return None
-    labelled = clips_module.labelled(corpus, config.target, config.split.group)
+    labelled = clips_module.labelled(corpus, config.target, config.split.group, named)
     exact = "folds" in config.split.model_fields_set
     fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
     clips = clips_module.usable(labelled, encoders)
@@ -128,7 +134,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
         notes.append("the corpus has a split of its own; `split: {kind: predefined}` uses it")
     if config.inputs.layer == "best" and config.fusion is not None:
         notes.append("`layer: best` is for heads and late fusions; other fusions take the last layer")
-    facts = tuple(_facts(encoder) for encoder in encoders)
+    facts = tuple(_facts(encoder, named.rows) for encoder in encoders)
     return CorpusPlan(
         corpus.name,
         dict(corpus.attrs),
@@ -154,7 +160,7 @@ def _encoder_names(config: TrainConfig, corpus: Corpus, notes: list[str]) -> lis
     return names
 
 
-def _facts(encoder: EncoderGroup) -> EncoderFacts:
+def _facts(encoder: EncoderGroup, rows: np.ndarray) -> EncoderFacts:
     card = encoder.card
     return EncoderFacts(
         name=encoder.name,
@@ -168,5 +174,5 @@ def _facts(encoder: EncoderGroup) -> EncoderFacts:
         dim=encoder.dim,
         has_std=encoder.has_std,
         frame_layers=encoder.frame_layers,
-        counts=tuple(encoder.ledger().counts().items()),
+        counts=tuple(encoder.ledger().counts(rows).items()),
     )
