@@ -12,7 +12,7 @@ from .cli_share import add_commands
 from .store.document import printable
 from .store.recalled import recalled, sentence
 from .store.schema import FAILED, MISSING, STALE
-from .words import size
+from .words import size, together, with_names
 
 app = typer.Typer(help="Look into, check and share stores.", no_args_is_help=True)
 
@@ -124,17 +124,15 @@ def status(path: StorePath, as_json: AsJson = False) -> None:
             if row["recalled"]:
                 typer.echo(f"    {sentence(row['encoder'], row['recalled'])}")
             for reason, clips in row["failures"].items():
-                named = ", ".join(clips[:3]) + (", …" if len(clips) > 3 else "")
-                typer.echo(f"    {len(clips)} failed: {printable(reason, 400)}  [{printable(named, 400)}]")
+                typer.echo(f"    {len(clips)} failed: {printable(with_names(reason, clips), 800)}")
     if any(row["missing"] or row["stale"] or row["failed"] or row["recalled"] for row in rows):
         raise typer.Exit(5)
 
 
 def _status_row(corpus: Any, name: str) -> dict[str, Any]:
     ledger, used = corpus.encoder(name).ledger(), corpus.listing.used
-    failures: dict[str, list[str]] = {}
-    for row in (used & (ledger.status == FAILED)).nonzero()[0]:
-        failures.setdefault(str(ledger.reason[row]), []).append(str(corpus.clip[row]))
+    failed = used & (ledger.status == FAILED)
+    failures = together(zip(corpus.clip[failed], ledger.reason[failed], strict=True))
     counts = ledger.counts(used) | {"unlisted": corpus.listing.counts()["unlisted"]}
     lists = {
         label: [str(clip) for clip in corpus.clip[used & (ledger.status == code)]]

@@ -13,6 +13,7 @@ from ..store import ColumnData, Corpus, Store
 from ..store.listing import moved_rows
 from ..store.recalled import recalled
 from ..store.schema import FAILED, OK, Products, node_name
+from ..words import together, with_names
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
 from .corpora import CorpusScan, scan_corpus
@@ -259,8 +260,13 @@ def require_readable(corpora: Sequence[CorpusPlan]) -> None:
     """Raise unless at least one clip of all corpora can be read."""
     if any(file.error is None for corpus in corpora for file in corpus.files):
         return
-    reasons = [file.error for corpus in corpora for file in corpus.files if file.error][:3]
+    found = together(
+        (clip.clip, file.error or "")
+        for corpus in corpora
+        for clip, file in zip(corpus.scan.clips, corpus.files, strict=True)
+    )
+    reasons = [f"{len(clips)}: {with_names(reason, clips)}" for reason, clips in found.items()][:3]
     raise VoxcacheError(
-        f"no clip can be read, of {sum(len(corpus.files) for corpus in corpora)}: {'; '.join(map(str, reasons))}. "
+        f"no clip can be read, of {sum(len(corpus.files) for corpus in corpora)}: {'; '.join(reasons)}. "
         f"Check `root:` and the manifest's paths."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..store.backend import remove_partials
 from ..store.location import place, redacted
 from ..store.locks import worker_lock, writer_lock
 from ..store.schema import FAILED
+from ..words import together, with_names
 from .devices import idle_gpu, utilisation
 from .dispatch import ADVICE, Ended, Lost, explain, run_here
 from .encoders.base import SAMPLE_RATE_HZ
@@ -66,7 +66,7 @@ MakeRunner = Callable[[Pipeline, Tell, threading.Event], Runner]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one encoder ended on the clips in use of one corpus. `reasons` counts failures by what they say.
+    """How one encoder ended on the clips in use of one corpus. `reasons` counts failures by what they say, with a few clips.
 
     `unlisted` are clips that the store has besides and that are not listed now.
     """
@@ -379,7 +379,8 @@ def _lost_text(lost: Sequence[tuple[Task, Lost]]) -> str:
 def _outcome(job: Job, watch: Watch) -> Outcome:
     ledger = job.writer.reader().ledger()
     listing = job.corpus.listing
-    reasons = Counter(str(reason) for reason in ledger.reason[listing.used & (ledger.status == FAILED)])
+    failed = listing.used & (ledger.status == FAILED)
+    reasons = together(zip(job.corpus.clip[failed], ledger.reason[failed], strict=True))
     spent = watch.spent.get((job.corpus.name, job.plan.name), Spent())
     return Outcome(
         job.corpus.name,
@@ -387,7 +388,7 @@ def _outcome(job: Job, watch: Watch) -> Outcome:
         int(listing.used.sum()),
         spent.n_clips,
         ledger.counts(listing.used),
-        dict(reasons),
+        {with_names(reason, clips): len(clips) for reason, clips in reasons.items()},
         spent.audio_s,
         spent.compute_s + spent.write_s,
         spent.facts() if spent.n_clips else None,

@@ -26,10 +26,11 @@ STRUCTURE = ("name", "n_layers", "layers", "dim", "unit_rows", "key", "key_hash"
 
 @dataclass(frozen=True)
 class Copied:
-    """Clips of the target that got embeddings, and those left out because the target keeps a product the source lacks."""
+    """Clips of the target: with embeddings now, left out because the target keeps a product that the source lacks, failed."""
 
     copied: int
     left_out: int
+    failed: int = 0
 
 
 class Side:
@@ -212,7 +213,8 @@ def copy_encoder(
     )
     for unit in range(n_units(target.n_clips, target.unit_rows)):
         _copy_unit(plan, writer, unit, dict(reasons or {}))
-    return Copied(int(plan.take.sum()), int(plan.blocked.sum()))
+    failed = int((plan.take & (plan.status == FAILED)).sum())
+    return Copied(int(plan.take.sum()) - failed, int(plan.blocked.sum()), failed)
 
 
 def _copy_unit(plan: _Plan, writer: EncoderWriter, unit: int, reasons: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class MergeConflict(StoreError):
 
 @dataclass(frozen=True)
 class Merged:
-    """What one source added to one corpus: clips new to it, and per encoder the clips that got embeddings.
+    """What one source added to one corpus: clips new to it, and per encoder the clips that got embeddings, and failed ones.
 
     `left_out` counts clips whose embeddings lack a statistic or frames that the target keeps of that unit.
     """
@@ -50,9 +50,13 @@ class Merged:
     new_clips: int
     copied: dict[str, int]
     left_out: dict[str, int]
+    failed: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        encoders = [f"{name}: {n} clips embedded" for name, n in self.copied.items()]
+        encoders = [
+            f"{name}: {n} clips embedded" + (f", {self.failed[name]} failed" if self.failed.get(name) else "")
+            for name, n in self.copied.items()
+        ]
         encoders += [f"{name}: {n} clips left out" for name, n in self.left_out.items() if n]
         return f"{self.source} -> {self.corpus}: {self.new_clips} new clips" + "".join(f"; {line}" for line in encoders)
 
@@ -214,12 +218,12 @@ def _add(source: Corpus, target: Store) -> Merged:
     corpus = _add_clips(source, held, target)
     row_of = {str(clip): row for row, clip in enumerate(source.clip)}
     rows = np.array([row_of.get(str(clip), -1) for clip in corpus.clip], dtype=np.int64)
-    copied, left_out = {}, {}
+    copied, left_out, failed = {}, {}, {}
     for name in source.encoders:
         encoder = source.encoder(name)
         done = copy_encoder(encoder, corpus, rows, products=encoder.products, about=described(encoder))
-        copied[name], left_out[name] = done.copied, done.left_out
-    return Merged(source.path.rpartition("/")[0], source.name, corpus.n_clips - known, copied, left_out)
+        copied[name], left_out[name], failed[name] = done.copied, done.left_out, done.failed
+    return Merged(source.path.rpartition("/")[0], source.name, corpus.n_clips - known, copied, left_out, failed)
 
 
 def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:

@@ -217,8 +217,10 @@ def _pack_encoder(encoder: EncoderGroup, target: Corpus, rows: np.ndarray, task:
     part = "" if layers == tuple(range(encoder.n_layers)) else f" (only {', '.join(map(str, layers))})"
     kept = ", ".join(products.names())
     random = ", RANDOM WEIGHTS" if encoder.is_random else ""
+    ended = {"failed": copied.failed, "missing": target.n_clips - copied.copied - copied.failed}
+    rest = "".join(f", {count} {how}" for how, count in ended.items() if count)
     return (
-        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips, {encoder.n_layers} layers{part} x {encoder.dim}, "
+        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips{rest}, {encoder.n_layers} layers{part} x {encoder.dim}, "
         f"{kept}, "
         f"licence {encoder.card.get('licence', 'unknown')}{random}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from ..words import together, with_names
 from .design import UNNAMED
 from .listed import Listed, listed
 from .scores import METRICS
@@ -205,15 +205,15 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
         TrainError: no clip is left, or those of one class only.
     """
     keep = np.ones(len(clips), dtype=bool)
-    reasons: Counter[str] = Counter()
+    lost: list[tuple[str, str, str, str]] = []
     for encoder in encoders:
         ledger = encoder.ledger()
         status = ledger.status[clips.rows]
         for index in np.flatnonzero(keep & (status != 1)):
             why = str(ledger.reason[clips.rows[index]])
-            reasons[f"{encoder.name}: {_STATUS[int(status[index])]}{f': {why}' if why else ''}"] += 1
+            lost.append((str(clips.ids[index]), encoder.name, _STATUS[int(status[index])], why))
         keep &= status == 1
-    kept = clips.take(keep, tuple(reasons.most_common()))
+    kept = clips.take(keep, _counted(lost))
     if not len(kept):
         raise TrainError(
             f"corpus {clips.corpus!r}: no clip has an embedding by every encoder ({kept.used_text}). "
@@ -225,6 +225,17 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
             f"only {kept.classes[int(kept.y[0])]!r} ({kept.used_text}). Run `voxcache extract`, or choose fewer encoders."
         )
     return kept
+
+
+def _counted(lost: list[tuple[str, str, str, str]]) -> tuple[tuple[str, int], ...]:
+    """Return reason and number of clips, most first, of (clip, encoder, how it ended, why)."""
+    found: list[tuple[str, int]] = []
+    for place in dict.fromkeys((encoder, ended) for _, encoder, ended, _ in lost):
+        encoder, ended = place
+        pairs = ((clip, why) for clip, *rest, why in lost if tuple(rest) == place)
+        for why, names in together(pairs).items():
+            found.append((f"{encoder}: {ended}{f': {with_names(why, names)}' if why else ''}", len(names)))
+    return tuple(sorted(found, key=lambda pair: -pair[1]))
 
 
 def group_column(corpus: Corpus, group: str) -> str | None:

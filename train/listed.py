@@ -42,7 +42,7 @@ class ClipList:
     def rows(self, corpus: Corpus) -> np.ndarray:
         """Return which clips of a corpus it names, bool [clip]."""
         found = [("", clip) in self.named or (corpus.name, clip) in self.named for clip in map(str, corpus.clip)]
-        return np.array(found, dtype=bool) & corpus.listing.kept
+        return np.asarray(np.array(found, dtype=bool) & corpus.listing.kept)
 
 
 def listed(corpus: Corpus, chosen: ClipList | None) -> Listed:
