@@ -139,7 +139,8 @@ def test_an_interrupted_run_counts_what_it_embedded(tmp_path: Path, monkeypatch:
 
     def committing(writer: EncoderWriter, unit: int, rows: np.ndarray, *data: object, **options: object) -> None:
         commit(writer, unit, rows, *data, **options)  # type: ignore[arg-type]
-        stop.set()
+        if writer.encoder.name == "logmel":  # what is tried in a store of its own beforehand is not meant
+            stop.set()
 
     monkeypatch.setattr(EncoderWriter, "commit", committing)
     done = extract(check(Pipeline, data, where="test"), Reporter(quiet=True), stop=stop)
