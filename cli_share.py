@@ -96,9 +96,11 @@ def label(
     groups: Annotated[Columns, typer.Option("--group", help="take this column as groups, such as speakers")] = None,
     splits: Annotated[Columns, typer.Option("--split", help="take this column as train, dev and test")] = None,
     metas: Annotated[Columns, typer.Option("--meta", help="take this column as it is")] = None,
+    keep_na: Annotated[bool, typer.Option("--keep-na", help="NA, nan, None and null are labels, not missing")] = False,
 ) -> None:
     """Write label columns from a CSV file, joined by clip id; without options all columns, in the roles they have."""
     from .store.labels import label as label_clips
+    from .store.missing import NA
 
     chosen: tuple[tuple[Role, Columns], ...] = (
         ("class", classes),
@@ -108,8 +110,10 @@ def label(
         ("meta", metas),
     )
     roles = {name: role for role, names in chosen for name in names or ()}
-    done = label_clips(path, corpus, table, id_column=id_column, roles=roles)
+    done = label_clips(path, corpus, table, id_column=id_column, roles=roles, na=() if keep_na else NA)
     typer.echo(f"{corpus}: {done.matched} clips labelled; columns: {', '.join(done.columns)}")
+    if done.n_missing:
+        typer.echo(f"  {done.n_missing} cells such as NA or nan count as missing; --keep-na keeps them")
     _say(f"not in {corpus}", done.unknown)
     _say(f"not in {table.name}", done.unlabelled)
 

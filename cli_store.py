@@ -12,7 +12,7 @@ from .cli_share import add_commands
 from .store.document import printable
 from .store.recalled import recalled, sentence
 from .store.schema import FAILED, MISSING, STALE
-from .words import size
+from .words import size, together, with_names
 
 app = typer.Typer(help="Look into, check and share stores.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def list_contents(path: StorePath) -> None:
     store = open_store(path)
     for name in store.corpora:
         corpus = store.corpus(name)
-        typer.echo(f"{name}  {corpus.n_clips} clips  columns: {', '.join(corpus.columns) or 'none'}")
+        typer.echo(f"{name}  {corpus.listing.text}  columns: {', '.join(corpus.columns) or 'none'}")
         for encoder in corpus.encoders:
             held = corpus.encoder(encoder)
             random = "  RANDOM WEIGHTS" if held.is_random else ""
@@ -59,8 +59,9 @@ def info(path: StorePath, as_json: AsJson = False) -> None:
 
 def _corpus_facts(corpus: Any) -> dict[str, Any]:
     return {
-        "clips": corpus.n_clips,
-        "hours": round(float(corpus.n_samples.sum()) / 16_000 / 3600, 3),
+        "clips": int(corpus.listing.used.sum()),
+        "listing": corpus.listing.facts(corpus.clip, corpus.sha256),
+        "hours": round(float(corpus.n_samples[corpus.listing.used].sum()) / 16_000 / 3600, 3),
         "licence": corpus.attrs.get("licence", "unknown"),
         "citation": corpus.attrs.get("citation", ""),
         "columns": corpus.roles,
@@ -87,6 +88,9 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['store']}: schema {facts['schema']}, {_said(facts['bytes'])}, made by {facts['created_by']}"]
     for name, corpus in facts["corpora"].items():
         lines.append(f"{name}: {corpus['clips']} clips, {corpus['hours']} h, licence {corpus['licence']}")
+        rest = {state: corpus["listing"][state] for state in ("merged", "unlisted", "dropped")}
+        also = ", ".join(f"{count} {state}" for state, count in rest.items() if count)
+        lines.append(f"  listing {corpus['listing']['digest']}" + (f": {also}" if also else ""))
         lines.append("  columns: " + (", ".join(f"{c} ({role})" for c, role in corpus["columns"].items()) or "none"))
         for encoder, held in corpus["encoders"].items():
             kept = (
@@ -120,31 +124,30 @@ def status(path: StorePath, as_json: AsJson = False) -> None:
             if row["recalled"]:
                 typer.echo(f"    {sentence(row['encoder'], row['recalled'])}")
             for reason, clips in row["failures"].items():
-                named = ", ".join(clips[:3]) + (", …" if len(clips) > 3 else "")
-                typer.echo(f"    {len(clips)} failed: {printable(reason, 400)}  [{printable(named, 400)}]")
+                typer.echo(f"    {len(clips)} failed: {printable(with_names(reason, clips), 800)}")
     if any(row["missing"] or row["stale"] or row["failed"] or row["recalled"] for row in rows):
         raise typer.Exit(5)
 
 
 def _status_row(corpus: Any, name: str) -> dict[str, Any]:
-    ledger = corpus.encoder(name).ledger()
-    failures: dict[str, list[str]] = {}
-    for row in (ledger.status == FAILED).nonzero()[0]:
-        failures.setdefault(str(ledger.reason[row]), []).append(str(corpus.clip[row]))
-    counts = ledger.counts()
+    ledger, used = corpus.encoder(name).ledger(), corpus.listing.used
+    failed = used & (ledger.status == FAILED)
+    failures = together(zip(corpus.clip[failed], ledger.reason[failed], strict=True))
+    counts = ledger.counts(used) | {"unlisted": corpus.listing.counts()["unlisted"]}
     lists = {
-        label: [str(clip) for clip in corpus.clip[ledger.status == code]]
+        label: [str(clip) for clip in corpus.clip[used & (ledger.status == code)]]
         for label, code in (("missing_clips", MISSING), ("stale_clips", STALE))
     }
     why = recalled(corpus.encoder(name).key)
-    facts = {"corpus": corpus.name, "encoder": name, "clips": corpus.n_clips, **counts}
+    facts = {"corpus": corpus.name, "encoder": name, "clips": int(used.sum()), **counts}
     return {**facts, **lists, "failures": failures, "recalled": why}
 
 
 def _status_line(row: dict[str, Any]) -> str:
     rest = ", ".join(f"{row[key]} {key}" for key in ("failed", "missing", "stale") if row.get(key))
+    besides = f"; {row['unlisted']} more in the store are not listed now" if row["unlisted"] else ""
     return f"{row['corpus']} x {row['encoder']}: {row.get('ok', 0)} of {row['clips']} ok" + (
-        f", {rest}" if rest else ""
+        f", {rest}{besides}" if rest else besides
     )
 
 
@@ -231,14 +234,28 @@ def _re_embed(path: str, pipeline: Path, n_clips: int, report: Any) -> None:
 
 
 @app.command(
-    epilog="Example:  voxcache store drop s.zarr mine/wavlm-base     Example:  voxcache store drop s.zarr mine --yes"
+    epilog="Example:  voxcache store drop s.zarr mine/wavlm-base     Example:  voxcache store drop s.zarr mine --clips a.wav --yes"
 )
 def drop(
     path: StorePath,
     what: Annotated[str, typer.Argument(help="a corpus, or corpus/encoder")],
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--clips",
+            help="only these clips of the corpus: an id, or a .csv or .txt file of ids, one a row; may be repeated",
+        ),
+    ] = None,
+    unlisted: Annotated[bool, typer.Option("--unlisted", help="only the clips that are not listed now")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be removed; remove nothing")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Remove an encoder or a whole corpus from a store."""
+    """Remove an encoder, a whole corpus, or clips with their embeddings and labels from a store."""
+    if clips or unlisted:
+        from .cli_drop import drop_clips
+
+        drop_clips(path, what, clips or [], unlisted=unlisted, dry_run=dry_run, yes=yes)
+        return
     from .store import create_store, open_store
     from .store import drop as drop_from
     from .store.backend import writer_lock
@@ -248,6 +265,9 @@ def drop(
     corpus = held.corpus(name)
     chosen = corpus.encoder(encoder) if encoder else corpus
     subject = f"{encoder}'s embeddings of {name}" if encoder else f"corpus {name} with {len(corpus.encoders)} encoders"
+    if dry_run:
+        typer.echo(f"would remove {subject} ({_said(chosen.n_bytes)}) from {held.path}")
+        return
     if not yes:
         typer.confirm(f"remove {subject} ({_said(chosen.n_bytes)}) from {held.path}?", abort=True)
     with writer_lock(Path(path)):

@@ -25,7 +25,8 @@ from ..store import (
     register_encoder,
 )
 from ..store.backend import remove_partials
-from ..store.copying import grow_encoders
+from ..store.copying import Side, grow_encoders
+from ..store.listing import MERGED
 from ..store.location import place
 from ..store.readback import require_readback
 from ..store.recalled import recalled
@@ -183,9 +184,10 @@ def register(
             about=_about(plan),
             unit_rows=pipeline.extract.unit_clips,
             others_write=not alone,
+            complete=True,
         )
         corpus = store.corpus(plan.scan.name)  # read anew when asked: the ids and hashes of a million clips are 200 MB
-        if alone or registered.new:
+        if alone or registered.new:  # moved clips are refused beside others
             grow_encoders(corpus)
         _tell(corpus, registered, report)
         recall = _recalled(encoders, corpus, replace, report, alone=alone)
@@ -225,7 +227,6 @@ def _job(
     retry_failed: bool,
 ) -> Job:
     identity = loaded.identity(encoder)
-    frame = encoder.card.frame
     listed = np.zeros(corpus.n_clips, dtype=bool)
     listed[registered.rows] = True
     _require_listed(corpus, encoder, listed, settings)
@@ -235,7 +236,7 @@ def _job(
         key=encoder.key(identity, settings),
         n_layers=identity.n_layers,
         dim=identity.dim,
-        n_frames=np.array([frame.n_frames(int(n)) if n else 0 for n in corpus.n_samples], dtype=np.int64),
+        n_frames=_n_frames(encoder, corpus, listed),
         products=encoder.products(settings),
         about=_encoder_about(encoder, identity),
     )
@@ -243,18 +244,29 @@ def _job(
     return Job(encoder, corpus, writer, {unit: rows for unit, rows in todo.items() if len(rows)}, plan, registered.rows)
 
 
+def _n_frames(plan: EncoderPlan, corpus: Corpus, listed: np.ndarray) -> np.ndarray:
+    """Return the frames to keep of each clip, int64 [clip]: of one that is not listed those that are kept already."""
+    held = Side(
+        corpus.encoder(plan.name) if plan.name in corpus.encoders else None, np.arange(corpus.n_clips)
+    ).lengths()
+    frame = plan.card.frame
+    now = [frame.n_frames(int(n)) if n else 0 for n in corpus.n_samples]
+    return np.where(listed, np.array(now, dtype=np.int64), held)
+
+
 def _require_listed(corpus: Corpus, plan: EncoderPlan, listed: np.ndarray, settings: ExtractConfig) -> None:
-    """Raise where something new is to be kept of clips that are embedded, but whose audio is not listed now."""
+    """Raise where deviations are to be kept of clips that are embedded, but whose audio is not listed now."""
     if plan.name not in corpus.encoders:
         return
     held = corpus.encoder(plan.name)
-    if set(plan.products(settings).names()) <= set(held.products.names()):
+    if held.has_std or not plan.products(settings).std:
         return
     rows = np.flatnonzero(held.ledger().ok & ~listed)
     if len(rows):
         raise ConfigError(
-            f"{held.path}: more is to be kept of every clip than before, but {len(rows)} embedded clips are not listed "
-            f"now: {_some([str(clip) for clip in corpus.clip[rows]])}. List them again, or ask for what was kept."
+            f"{held.path}: standard deviations are to be kept of every clip, but {len(rows)} embedded clips are not listed "
+            f"now: {_some([str(clip) for clip in corpus.clip[rows]])}. List them again, remove them with `voxcache store "
+            f"drop`, or ask for what was kept."
         )
 
 
@@ -303,12 +315,21 @@ def _tell(corpus: Corpus, registered: Registered, report: Reporter) -> None:
             f"{_some(registered.changed)}",
             "yellow",
         )
-    if registered.unlisted:
+    if registered.moved:
+        moved = [f"{before} -> {now}" for before, now in registered.moved]
         report.say(
-            f"{corpus.name}: {len(registered.unlisted)} clips of the store are not listed now; what is there stays: "
-            f"{_some(registered.unlisted)}",
+            f"{corpus.name}: {len(moved)} clips are listed under another name, with the same audio; they keep their "
+            f"embeddings: {_some(moved)}",
             "yellow",
         )
+    if registered.unlisted:
+        report.say(
+            f"{corpus.name}: {len(registered.unlisted)} clips of the store are not listed now; the store keeps them, experiments "
+            f"leave them out: {_some(registered.unlisted)}",
+            "yellow",
+        )
+    if merged := int((corpus.listing.state == MERGED).sum()):
+        report.say(f"{corpus.name}: {merged} clips that a merge brought in count as listed", "yellow")
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from ..errors import ConfigError, EncoderError, VoxcacheError
 from ..pipeline import Pipeline
 from ..store import ColumnData, Corpus, Store
+from ..store.listing import moved_rows
 from ..store.recalled import recalled
 from ..store.schema import FAILED, FILE_COLUMN, OK, START_COLUMN, Products, node_name
+from ..words import together, with_names
 from .audio import RESAMPLER, FileIndex, Scanned, cache_dir
 from .config import EncoderConfig, ExtractConfig
 from .corpora import CorpusScan, scan_corpus
@@ -250,29 +252,34 @@ def _to_do(
         return everything, "made from something else; extract will say from what"
     if not set(plan.products(settings).names()) <= set(encoder.products.names()):
         return everything, "asks for more than is kept"
-    known = _known_rows(held)
+    known = _known_rows(held, corpus)
     status = encoder.ledger().status
-    files = corpus.files
-    clips = corpus.scan.clips
-    todo = [
-        i
-        for i in everything
-        if (row := known.get((clips[i].clip, files[i].sha256))) is None or status[row] not in finished
-    ]
+    todo = [i for i in everything if (row := known[i]) is None or status[row] not in finished]
     return todo, ""
 
 
-def _known_rows(corpus: Corpus) -> Mapping[tuple[str, str], int]:
-    pairs = zip(corpus.clip, corpus.sha256, strict=True)
-    return {(str(clip), str(sha)): row for row, (clip, sha) in enumerate(pairs)}
+def _known_rows(held: Corpus, plan: CorpusPlan) -> list[int | None]:
+    """Return the row that each listed clip has with the audio that it has now, None where there is none."""
+    row_of = {str(clip): row for row, clip in enumerate(held.clip)}
+    listed = [(clip.clip, file.sha256) for clip, file in zip(plan.scan.clips, plan.files, strict=True)]
+    moved = moved_rows(row_of, held.sha256, held.listing.state, listed)
+    rows = [moved.get(clip, row_of.get(clip)) for clip, _ in listed]
+    return [
+        row if row is not None and held.sha256[row] == sha else None for row, (_, sha) in zip(rows, listed, strict=True)
+    ]
 
 
 def require_readable(corpora: Sequence[CorpusPlan]) -> None:
     """Raise unless at least one clip of all corpora can be read."""
     if any(file.error is None for corpus in corpora for file in corpus.files):
         return
-    reasons = [file.error for corpus in corpora for file in corpus.files if file.error][:3]
+    found = together(
+        (clip.clip, file.error or "")
+        for corpus in corpora
+        for clip, file in zip(corpus.scan.clips, corpus.files, strict=True)
+    )
+    reasons = [f"{len(clips)}: {with_names(reason, clips)}" for reason, clips in found.items()][:3]
     raise VoxcacheError(
-        f"no clip can be read, of {sum(len(corpus.files) for corpus in corpora)}: {'; '.join(map(str, reasons))}. "
+        f"no clip can be read, of {sum(len(corpus.files) for corpus in corpora)}: {'; '.join(reasons)}. "
         f"Check `root:` and the manifest's paths."
     )

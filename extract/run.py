@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..store.backend import remove_partials
 from ..store.location import place, redacted
 from ..store.locks import worker_lock, writer_lock
 from ..store.schema import FAILED
+from ..words import together, with_names
 from .devices import idle_gpu, utilisation
 from .dispatch import ADVICE, Ended, Lost, explain, run_here
 from .encoders.base import SAMPLE_RATE_HZ
@@ -66,7 +66,10 @@ MakeRunner = Callable[[Pipeline, Tell, threading.Event], Runner]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one encoder ended on one corpus. `reasons` counts failures by what they say."""
+    """How one encoder ended on the clips in use of one corpus. `reasons` counts failures by what they say, with a few clips.
+
+    `unlisted` are clips that the store has besides and that are not listed now.
+    """
 
     corpus: str
     encoder: str
@@ -77,6 +80,7 @@ class Outcome:
     audio_s: float = 0.0
     busy_s: float = 0.0
     spent: dict[str, float] | None = None
+    unlisted: int = 0
 
 
 @dataclass(frozen=True)
@@ -263,8 +267,9 @@ class _Run:
         for job in self.jobs:
             if job.todo:
                 random = " (random weights: for tests and demonstrations only)" if job.plan.is_random else ""
+                n_clips = int(job.corpus.listing.used.sum())
                 self.report.say(
-                    f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {job.corpus.n_clips} clips to embed{random}"
+                    f"{job.corpus.name} x {job.plan.name}: {job.n_todo} of {n_clips} clips to embed{random}"
                 )
 
     def _settle(self, jobs: Sequence[Job], runner: Runner) -> None:
@@ -373,16 +378,19 @@ def _lost_text(lost: Sequence[tuple[Task, Lost]]) -> str:
 
 def _outcome(job: Job, watch: Watch) -> Outcome:
     ledger = job.writer.reader().ledger()
-    reasons = Counter(str(reason) for reason in ledger.reason[ledger.status == FAILED])
+    listing = job.corpus.listing
+    failed = listing.used & (ledger.status == FAILED)
+    reasons = together(zip(job.corpus.clip[failed], ledger.reason[failed], strict=True))
     spent = watch.spent.get((job.corpus.name, job.plan.name), Spent())
     return Outcome(
         job.corpus.name,
         job.plan.name,
-        job.corpus.n_clips,
+        int(listing.used.sum()),
         spent.n_clips,
-        ledger.counts(),
-        dict(reasons),
+        ledger.counts(listing.used),
+        {with_names(reason, clips): len(clips) for reason, clips in reasons.items()},
         spent.audio_s,
         spent.compute_s + spent.write_s,
         spent.facts() if spent.n_clips else None,
+        listing.counts()["unlisted"],
     )

@@ -148,16 +148,23 @@ class Session:
     def _unit(self, task: UnitTask) -> UnitReport:
         files = {clip.row: clip for clip in task.clips}
         parts: list[PartReport] = []
+        committed: set[str] = set()
         decode_s = 0.0
-        for block in task.blocks:
-            began = time.monotonic()
-            clips = dict(zip(block, self._decode([files[row] for row in block]), strict=True))
-            decode_s += time.monotonic() - began
-            for part in task.parts:
-                rows = np.intersect1d(part.rows, block)
-                if len(rows):
-                    final = bool(rows[-1] == part.rows[-1])
-                    parts.append(self._part(task, part, rows, [clips[int(row)] for row in rows], final=final))
+        try:
+            for block in task.blocks:
+                began = time.monotonic()
+                clips = dict(zip(block, self._decode([files[row] for row in block]), strict=True))
+                decode_s += time.monotonic() - began
+                for part in task.parts:
+                    rows = np.intersect1d(part.rows, block)
+                    if len(rows):
+                        final = bool(rows[-1] == part.rows[-1])
+                        parts.append(self._part(task, part, rows, [clips[int(row)] for row in rows], final=final))
+                        committed |= {part.encoder} if final else set()
+        except Stopped:
+            if not committed:
+                raise
+            parts = [part for part in parts if part.encoder in committed]  # what is in the store counts as done
         budgets = {part.encoder: self._budget(part) for part in task.parts}
         halved = {part.encoder: n for part in task.parts if (n := budgets[part.encoder]) < part.budget_samples}
         return UnitReport(task.corpus, task.unit, decode_s, _summed(parts), self.loaded.device.name, halved)

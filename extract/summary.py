@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..pipeline import Pipeline
 from ..store import open_store
 from ..store.location import is_there
-from ..words import duration, size
+from ..words import duration, size, together, with_names
 from .encoders.base import SAMPLE_RATE_HZ
 from .jobs import Loaded
 from .plan import CorpusPlan, EncoderPlan, Estimate, estimate, plan_corpora, plan_encoders, require_readable
@@ -137,8 +137,11 @@ def _print_corpora(corpora: Sequence[CorpusPlan], console: Console) -> None:
         console.print(
             f"{corpus.scan.name}: {len(corpus.files)} clips, {corpus.hours:.2f} h of audio, {len(bad)} unreadable"
         )
-        for reason in sorted(set(bad))[:5]:
-            console.print(f"  {reason}", style="yellow", markup=False)
+        pairs = (
+            (clip.clip, file.error) for clip, file in zip(corpus.scan.clips, corpus.files, strict=True) if file.error
+        )
+        for reason, clips in together(pairs).items():
+            console.print(f"  {len(clips)}: {with_names(reason, clips)}", style="yellow", markup=False)
 
 
 def _print_table(found: Sequence[Timed], loaded: Loaded, console: Console) -> None:

@@ -166,6 +166,25 @@ class EncoderWriter:
         rows = self._unit(unit)
         self._array("status")[rows] = np.zeros(rows.stop - rows.start, dtype=np.uint8)
 
+    def erase(self, unit: int, rows: np.ndarray) -> None:
+        """Overwrite all that is held of `rows`, all of one unit, with fill values, and count them as missing."""
+        encoder, n = self.encoder, len(rows)
+        status = np.full(n, MISSING, dtype=np.uint8)
+        self._write("status", unit, rows, status)
+        nothing = np.full((n, len(encoder.layers), encoder.dim), np.nan, dtype=np.float32)
+        with together():
+            for product in ("pooled", "pooled_std")[: 1 + self.products.std]:
+                self._write(product, unit, rows, nothing)
+            for layer in self.products.frames:
+                lengths = np.asarray(self._array("frames/length")[self._unit(unit)])[rows - self._unit(unit).start]
+                blank = [np.full((int(length), encoder.dim), np.nan, dtype=np.float32) for length in lengths]
+                self._write_frames(layer, unit, rows, blank)
+        with together():
+            for name in ("reason", "sha256"):
+                self._write(name, unit, rows, np.full(n, "", dtype=object))
+        with together():
+            self._write_digests(unit, self._digests_read(unit, rows, status))
+
     def _unit(self, unit: int) -> slice:
         corpus = self.encoder.corpus
         first = unit * corpus.unit_rows

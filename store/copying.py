@@ -26,10 +26,11 @@ STRUCTURE = ("name", "n_layers", "layers", "dim", "unit_rows", "key", "key_hash"
 
 @dataclass(frozen=True)
 class Copied:
-    """Clips of the target that got embeddings, and those left out because the target keeps a product the source lacks."""
+    """Clips of the target: with embeddings now, left out because the target keeps a product that the source lacks, failed."""
 
     copied: int
     left_out: int
+    failed: int = 0
 
 
 class Side:
@@ -196,20 +197,24 @@ def copy_encoder(
     wanted = products if present is None else present.products.union(products)
     plan = _Plan(old, new, wanted.names(), target.unit_rows)
     placed = old.lengths()
+    framed = np.zeros(target.n_clips, dtype=bool)
+    for layer in wanted.frames:
+        framed |= old.has(frame_name(layer))
     writer = register_encoder(
         target,
         source.name,
         key=source.key,
         n_layers=source.n_layers,
         dim=source.dim,
-        n_frames=np.where(placed > 0, placed, new.lengths()),
+        n_frames=np.where((placed > 0) | framed, placed, new.lengths()),
         products=products,
         about={} if present is not None else about,
         layers=kept,
     )
     for unit in range(n_units(target.n_clips, target.unit_rows)):
         _copy_unit(plan, writer, unit, dict(reasons or {}))
-    return Copied(int(plan.take.sum()), int(plan.blocked.sum()))
+    failed = int((plan.take & (plan.status == FAILED)).sum())
+    return Copied(int(plan.take.sum()) - failed, int(plan.blocked.sum()), failed)
 
 
 def _copy_unit(plan: _Plan, writer: EncoderWriter, unit: int, reasons: Mapping[str, str]) -> None:
@@ -245,15 +250,18 @@ def carried(held: Corpus, clip: Sequence[str], given: Collection[str]) -> list[C
 
 
 def grow_encoders(corpus: Corpus) -> None:
-    """Give all encoders of a corpus room for clips that were added, so that axes of one name have one length.
+    """Give all encoders of a corpus room for clips that were added, so that axes of one name have one length, and its ids.
 
-    What a killed run did not come to is made up for; encoders that are long enough are left alone.
+    What a killed run did not come to is made up for; encoders that are long enough and have its ids are left alone.
     """
+    ids = corpus._array("clip").attrs.get("digest")
     lengths = {"clip": corpus.n_clips, "unit": n_units(corpus.n_clips, corpus.unit_rows)}
     for name in corpus.encoders:
         encoder = corpus.encoder(name)
-        arrays = (node for node in nodes_of(encoder.group, below=True).values() if isinstance(node, zarr.Array))
-        if all(array.shape[0] >= lengths.get(_axis(array), 0) for array in arrays):
+        nodes = nodes_of(encoder.group, below=True)
+        arrays = [node for node in nodes.values() if isinstance(node, zarr.Array)]
+        same = "clip" in nodes and nodes["clip"].attrs.get("digest") == ids
+        if same and all(array.shape[0] >= lengths.get(_axis(array), 0) for array in arrays):
             continue
         register_encoder(
             corpus,

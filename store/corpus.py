@@ -12,8 +12,10 @@ import zarr
 
 from . import convert, guard
 from .encoder import EncoderGroup
+from .listing import Listing
 from .node import Node
-from .schema import Role
+from .schema import LISTING, Role
+from .xy import XY, labelled
 
 if TYPE_CHECKING:
     import xarray
@@ -66,6 +68,14 @@ class Corpus(Node):
         return guard.all_rows(self._read("n_samples", slice(self.n_clips)), self.n_clips, f"{self.path}/n_samples")
 
     @cached_property
+    def listing(self) -> Listing:
+        """Which clips are in use; all, where no listing was kept."""
+        if "listing" not in self.attrs:
+            return Listing.everything(self.n_clips)
+        state = self._read(LISTING, slice(self.n_clips))
+        return Listing(guard.all_rows(state, self.n_clips, f"{self.path}/{LISTING}"))
+
+    @cached_property
     def columns(self) -> Mapping[str, Column]:
         """Label columns by name; each is read when it is taken."""
         return _Columns(self)
@@ -91,6 +101,20 @@ class Corpus(Node):
     def encoder(self, name: str) -> EncoderGroup:
         """Return one encoder's embeddings. Raises `StoreError` with the names there are."""
         return EncoderGroup(self._child("encoder", name, self.encoders), f"{self.path}/{name}", name, self)
+
+    def xy(self, encoder: str, *, layer: int = -1, target: str = "label") -> XY:
+        """Return features and labels of the clips in use that have a label and an embedding, and how many have not.
+
+        `found = corpus.xy("wavlm-base"); LogisticRegression().fit(found.x, found.y); print(found)` also says what was left out.
+
+        Args:
+            layer: as in `EncoderGroup.pooled`.
+            target: the column to predict.
+
+        Raises:
+            StoreError: no such encoder, layer or column.
+        """
+        return labelled(self, encoder, layer=layer, target=target)
 
     def to_xarray(self) -> xarray.DataTree:
         """Return a DataTree: clips and label columns at its root, one Dataset an encoder (see `EncoderGroup.to_xarray`).

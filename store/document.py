@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from ..errors import IntegrityError
+from .listing import STATE_NAMES
 from .schema import ATTRS, CORPUS_ARRAYS, Role, is_name
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
@@ -193,6 +194,7 @@ def _rules(kind: Any, about: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
             ("unit_rows", f"1 to {MAX_UNIT_ROWS}", _is_int(about.get("unit_rows"), 1, MAX_UNIT_ROWS)),
             ("columns", "names", _are_names(columns) and not {*CORPUS_ARRAYS} & {*columns}),
             ("encoders", "names", _are_names(about.get("encoders", []))),
+            ("listing", "a digest and counts of clips", _is_listing(about.get("listing"))),
         ]
     if kind == "encoder":
         rules += _encoder_rules(about)
@@ -228,6 +230,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not any(
         unicodedata.category(c) in {"Cc", "Cs"} and c not in "\n\r\t" for c in value
     )
+
+
+def _is_listing(value: Any) -> bool:
+    """Return whether a value is what a corpus says of its listing; one of an earlier version says nothing."""
+    if value is None:
+        return True
+    counted = isinstance(value, dict) and set(value) == {"digest", *STATE_NAMES}
+    return counted and _is_text(value["digest"]) and all(_is_int(value[name], 0, MAX_CLIPS) for name in STATE_NAMES)
 
 
 def _are_names(value: Any) -> bool:

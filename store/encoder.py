@@ -201,10 +201,11 @@ class EncoderGroup(Node):
         return Frames(values, start, length)
 
     def content_hash(self) -> str:
-        """Return a hash of the key and of every clip's id, content and status: what a result depends on."""
+        """Return a hash of the key and of id, content and status of every clip in use: what a result depends on."""
         digest = hashlib.sha256(self.key_hash.encode())
-        status = self.ledger().status
-        for clip, sha, code in zip(self.corpus.clip, self.corpus.sha256, status, strict=True):
+        used = self.corpus.listing.used
+        columns = (self.corpus.clip, self.corpus.sha256, self.ledger().status)
+        for clip, sha, code in zip(*(values[used] for values in columns), strict=True):
             digest.update(f"{clip}\0{sha}\0{code}\n".encode())
         return digest.hexdigest()
 

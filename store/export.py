@@ -67,12 +67,15 @@ def export(path: str | Path, corpus: str, encoder: str, out: str | Path, *, laye
     arrays = {
         "ids": _text(held.corpus.clip),
         "sha256": _text(held.corpus.sha256),
+        "listing_state": held.corpus.listing.state,
         "status": ledger.status,
         "reason": _text(ledger.reason),
         "embeddings": held.pooled(layer),
     }
     for name, column in held.corpus.columns.items():
         arrays[f"column/{name}"] = column.values if column.values.dtype.kind == "f" else _text(column.values)
+    kept = held.corpus.listing.kept
+    arrays = {name: values[kept] for name, values in arrays.items()}
     partial = Path(out).with_name(f".{Path(out).name}.partial")
     try:
         write(partial, arrays, json.dumps(about, ensure_ascii=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from .backend import writer_lock
+from .missing import NA, mended
 from .read import Corpus, open_store
 from .schema import CORPUS_ARRAYS, Role, node_name
 from .write import ColumnData, create_store, register_clips
@@ -22,12 +23,16 @@ MAX_LISTED = 5
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a table changed. `unknown` are ids of the table that the corpus lacks, `unlabelled` clips the table lacks."""
+    """What a table changed. `unknown` are ids of the table that the corpus lacks, `unlabelled` clips the table lacks.
+
+    `n_missing` counts cells in which a word such as NA stands for a missing value.
+    """
 
     columns: tuple[str, ...]
     matched: int
     unknown: tuple[str, ...]
     unlabelled: tuple[str, ...]
+    n_missing: int = 0
 
 
 def label(
@@ -37,6 +42,7 @@ def label(
     *,
     id_column: str = "clip",
     roles: Mapping[str, Role] | None = None,
+    na: Collection[str] = NA,
 ) -> Labelled:
     """Write columns of a CSV file into a corpus. Clips the file lists get its values, also empty ones; others keep theirs.
 
@@ -44,12 +50,15 @@ def label(
         id_column: the column that holds clip ids.
         roles: the columns to take and what each is; without it all are taken: known ones keep their role, new ones are
             "meta". A "target" holds numbers.
+        na: words that stand for a missing value.
 
     Raises:
         ConfigError: every problem of the file at once; nothing is written.
         StoreBusy: another process is writing to the store.
     """
-    ids, cells = read_table(table, id_column)
+    ids, given = read_table(table, id_column)
+    found = {name: mended(column, na) for name, column in given.items()}
+    cells = {name: column for name, (column, _) in found.items()}
     open_store(path).corpus(corpus)  # create_store would make a store where there is none
     with writer_lock(Path(path)):
         store = create_store(path)
@@ -72,7 +81,8 @@ def label(
         tuple(chosen),
         sum(row is not None for row in rows),
         tuple(clip for clip, row in zip(ids, rows, strict=True) if row is None),
-        tuple(str(clip) for clip in held.clip if _nfc(str(clip)) not in listed),
+        tuple(str(clip) for clip in held.clip[held.listing.used] if _nfc(str(clip)) not in listed),
+        sum(found[name][1] for name in chosen),
     )
 
 

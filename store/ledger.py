@@ -22,6 +22,7 @@ class Ledger:
         """Rows that hold an embedding of the registered audio, bool [clip]."""
         return np.asarray(self.status == OK)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of clips by status name."""
-        return {name: int((self.status == code).sum()) for code, name in enumerate(schema.STATUS_NAMES)}
+    def counts(self, among: np.ndarray | None = None) -> dict[str, int]:
+        """Return the number of clips by status name; of those where `among`, bool [clip], is true."""
+        status = self.status if among is None else self.status[among]
+        return {name: int((status == code).sum()) for code, name in enumerate(schema.STATUS_NAMES)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from .archive import is_one_file
 from .backend import writer_lock
 from .copying import carried, copy_encoder, described, grow_encoders
 from .keys import differences
+from .listing import MERGED, UNLISTED
 from .location import local_target
 from .pack import CORPUS_STRUCTURE, require_sound
 from .read import Column, Corpus, EncoderGroup, Store, open_store
@@ -39,7 +40,7 @@ class MergeConflict(StoreError):
 
 @dataclass(frozen=True)
 class Merged:
-    """What one source added to one corpus: clips new to it, and per encoder the clips that got embeddings.
+    """What one source added to one corpus: clips new to it, and per encoder the clips that got embeddings, and failed ones.
 
     `left_out` counts clips whose embeddings lack a statistic or frames that the target keeps of that unit.
     """
@@ -49,9 +50,13 @@ class Merged:
     new_clips: int
     copied: dict[str, int]
     left_out: dict[str, int]
+    failed: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        encoders = [f"{name}: {n} clips embedded" for name, n in self.copied.items()]
+        encoders = [
+            f"{name}: {n} clips embedded" + (f", {self.failed[name]} failed" if self.failed.get(name) else "")
+            for name, n in self.copied.items()
+        ]
         encoders += [f"{name}: {n} clips left out" for name, n in self.left_out.items() if n]
         return f"{self.source} -> {self.corpus}: {self.new_clips} new clips" + "".join(f"; {line}" for line in encoders)
 
@@ -213,16 +218,19 @@ def _add(source: Corpus, target: Store) -> Merged:
     corpus = _add_clips(source, held, target)
     row_of = {str(clip): row for row, clip in enumerate(source.clip)}
     rows = np.array([row_of.get(str(clip), -1) for clip in corpus.clip], dtype=np.int64)
-    copied, left_out = {}, {}
+    copied, left_out, failed = {}, {}, {}
     for name in source.encoders:
         encoder = source.encoder(name)
         done = copy_encoder(encoder, corpus, rows, products=encoder.products, about=described(encoder))
-        copied[name], left_out[name] = done.copied, done.left_out
-    return Merged(source.path.rpartition("/")[0], source.name, corpus.n_clips - known, copied, left_out)
+        copied[name], left_out[name], failed[name] = done.copied, done.left_out, done.failed
+    return Merged(source.path.rpartition("/")[0], source.name, corpus.n_clips - known, copied, left_out, failed)
 
 
 def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:
-    """Register a source's clips; what the target knows of a clip (its hash, its labels) is kept where the source is silent."""
+    """Register a source's clips; what the target knows of a clip (its hash, its labels) is kept where the source is silent.
+
+    Clips that are new to the corpus count as brought in by a merge where the source has them in use.
+    """
     sha256, n_samples = source.sha256.copy(), source.n_samples.copy()
     overlay: Callable[[Column], np.ndarray] = _as_given
     if held is not None:
@@ -231,19 +239,21 @@ def _add_clips(source: Corpus, held: Corpus | None, target: Store) -> Corpus:
         sha256[theirs[silent]], n_samples[theirs[silent]] = held.sha256[mine[silent]], held.n_samples[mine[silent]]
         overlay = _Overlay(held, mine, theirs)
     about = {name: value for name, value in source.attrs.items() if name not in CORPUS_STRUCTURE}
-    clip = [str(name) for name in source.clip]
-    columns = [ColumnData(c.name, c.role, overlay(c), c.description) for c in source.columns.values()]
+    kept = np.flatnonzero(source.listing.kept)
+    clip = [str(name) for name in source.clip[kept]]
+    columns = [ColumnData(c.name, c.role, overlay(c)[kept], c.description) for c in source.columns.values()]
     if held is not None:
         columns += carried(held, clip, source.columns)
     corpus, _ = register_clips(
         target,
         source.name,
         clip=clip,
-        sha256=[str(sha) for sha in sha256],
-        n_samples=[int(n) for n in n_samples],
+        sha256=[str(sha) for sha in sha256[kept]],
+        n_samples=[int(n) for n in n_samples[kept]],
         columns=columns,
         about=about if held is None else None,
         unit_rows=source.unit_rows,
+        states=source.listing.state[kept] if held is None else np.where(source.listing.used, MERGED, UNLISTED)[kept],
     )
     grow_encoders(corpus)
     return corpus

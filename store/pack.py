@@ -171,7 +171,8 @@ class _Task:
 
 def _pack_corpus(corpus: Corpus, store: Store, task: _Task) -> Iterator[str]:
     selection, stripped = task.selection, task.stripped
-    ids = hashed_ids(corpus.sha256) if selection.hash_ids else [str(clip) for clip in corpus.clip]
+    rows = np.flatnonzero(corpus.listing.kept)
+    ids = hashed_ids(corpus.sha256[rows]) if selection.hash_ids else [str(clip) for clip in corpus.clip[rows]]
     columns, left_out = _columns(corpus, task.secret if selection.hash_ids else None)
     about = {name: value for name, value in corpus.attrs.items() if name not in CORPUS_STRUCTURE}
     if selection.hash_ids:
@@ -181,14 +182,15 @@ def _pack_corpus(corpus: Corpus, store: Store, task: _Task) -> Iterator[str]:
         store,
         corpus.name,
         clip=ids,
-        sha256=[str(sha) for sha in corpus.sha256],
-        n_samples=[int(n) for n in corpus.n_samples],
-        columns=[_column_data(column, corpus, stripped) for column in columns],
+        sha256=[str(sha) for sha in corpus.sha256[rows]],
+        n_samples=[int(n) for n in corpus.n_samples[rows]],
+        columns=[_column_data(replace(c, values=c.values[rows]), corpus, stripped) for c in columns],
         about=_strip(about, corpus.path, stripped),
         unit_rows=corpus.unit_rows,
+        states=corpus.listing.state[rows],
     )
     yield (
-        f"{corpus.name}: {corpus.n_clips} clips, licence {corpus.attrs.get('licence', 'unknown')}, columns "
+        f"{corpus.name}: {corpus.listing.text}, licence {corpus.attrs.get('licence', 'unknown')}, columns "
         f"{', '.join(column.name for column in columns) or 'none'}"
         + (", ids hashed" if selection.hash_ids else "")
         + (f", left out: {', '.join(left_out)}" if left_out else "")
@@ -196,10 +198,10 @@ def _pack_corpus(corpus: Corpus, store: Store, task: _Task) -> Iterator[str]:
     for name in corpus.encoders:
         encoder = corpus.encoder(name)
         if encoder.path in task.layers:
-            yield _pack_encoder(encoder, target, task)
+            yield _pack_encoder(encoder, target, rows, task)
 
 
-def _pack_encoder(encoder: EncoderGroup, target: Corpus, task: _Task) -> str:
+def _pack_encoder(encoder: EncoderGroup, target: Corpus, rows: np.ndarray, task: _Task) -> str:
     selection, stripped, layers = task.selection, task.stripped, task.layers[encoder.path]
     if _strip(encoder.key, f"{encoder.path}, key", []) != encoder.key:
         raise ConfigError(f"{encoder.path}: its key holds an absolute path, which cannot be taken out. Leave it out.")
@@ -211,13 +213,14 @@ def _pack_encoder(encoder: EncoderGroup, target: Corpus, task: _Task) -> str:
     else:
         reasons = {text: _strip(text, f"{encoder.path}, reason", stripped) for text in reasons}
     about = _strip(described(encoder), encoder.path, stripped)
-    rows = np.arange(target.n_clips)
     copied = copy_encoder(encoder, target, rows, products=products, about=about, reasons=reasons, layers=layers)
     part = "" if layers == tuple(range(encoder.n_layers)) else f" (only {', '.join(map(str, layers))})"
     kept = ", ".join(products.names())
     random = ", RANDOM WEIGHTS" if encoder.is_random else ""
+    ended = {"failed": copied.failed, "missing": target.n_clips - copied.copied - copied.failed}
+    rest = "".join(f", {count} {how}" for how, count in ended.items() if count)
     return (
-        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips, {encoder.n_layers} layers{part} x {encoder.dim}, "
+        f"  {encoder.name}: {copied.copied} of {target.n_clips} clips{rest}, {encoder.n_layers} layers{part} x {encoder.dim}, "
         f"{kept}, "
         f"licence {encoder.card.get('licence', 'unknown')}{random}"
     )

@@ -46,7 +46,7 @@ def register_encoder(
 
     Args:
         key: everything but the audio that can change a number; compared with what is there.
-        n_frames: frames of each clip, int64 [clip].
+        n_frames: frames of each clip, int64 [clip]; 0 for those whose frames are not to be kept.
         products: what to keep; joined with what is kept already.
         about: card, weights_origin, versions and so on, for the attributes.
         layers: numbers of the layers to keep, of `n_layers`; without it all.
@@ -67,6 +67,8 @@ def register_encoder(
         products = _joined(corpus, name, key, numbers, products)
     else:
         _make_room(corpus, name)
+    if known and products.frames:
+        _withdraw_unplaced(corpus.encoder(name), n_frames)
     with together():
         group = _begin(corpus, name, {**about, **fixed}, known=known)
         held = nodes_of(group, below=True) if known else {}
@@ -76,6 +78,21 @@ def register_encoder(
     list_in(corpus.group, "encoders", name)
     corpus.__dict__.pop("encoders", None)
     return EncoderWriter(EncoderGroup(group, f"{corpus.path}/{name}", name, corpus), products, arrays)
+
+
+def _withdraw_unplaced(encoder: EncoderGroup, n_frames: np.ndarray) -> None:
+    """Count rows as missing that were committed without frames, as they were not listed then, and are to have some now."""
+    if not encoder.frame_layers:
+        return
+    length = encoder._read("frames/length")[: encoder.corpus.n_clips]
+    status = encoder._read("status")[: len(length)]
+    unplaced = np.flatnonzero((length == 0) & (n_frames[: len(length)] > 0) & (status == schema.OK))
+    array = encoder._array("status")
+    for unit in np.unique(unplaced // encoder.corpus.unit_rows):
+        rows = encoder.unit(int(unit))
+        block = np.array(array[rows])
+        block[unplaced[unplaced // encoder.corpus.unit_rows == unit] - rows.start] = schema.MISSING
+        array[rows] = block
 
 
 def _begin(corpus: Corpus, name: str, about: Mapping[str, Any], *, known: bool) -> zarr.Group:

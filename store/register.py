@@ -31,6 +31,7 @@ from .layout import (
     update_attributes,
     write_column,
 )
+from .listing import UNLISTED, Listing, moved_rows, states_after
 from .location import Url, place
 from .read import Corpus, Store, check_schema, open_root
 from .schema import ATTRS, Role, node_name, require_distinct, require_ids
@@ -81,12 +82,17 @@ class ColumnData:
 
 @dataclass(frozen=True)
 class Registered:
-    """What registering changed, as clip ids."""
+    """What registering changed, as clip ids.
+
+    `moved` are (id before, id now) of recordings that are listed under another id; `unlisted` clips that the store keeps and that
+    are not listed now.
+    """
 
     rows: np.ndarray
     new: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    moved: tuple[tuple[str, str], ...] = ()
 
 
 def register_clips(
@@ -100,6 +106,8 @@ def register_clips(
     about: Mapping[str, Any] | None = None,
     unit_rows: int | None = None,
     others_write: bool = False,
+    complete: bool = False,
+    states: np.ndarray | None = None,
 ) -> tuple[Corpus, Registered]:
     """Give every clip its row. Known ids keep theirs, new ones are appended, a changed hash makes its rows stale.
 
@@ -110,6 +118,9 @@ def register_clips(
         about: licence, citation and so on, kept in the corpus' attributes.
         unit_rows: clips a unit, for a corpus that is made now.
         others_write: other workers are committing units of this store, so that rows may not be added or changed.
+        complete: these clips are all that is listed: others are not in use from now on, and a recording that was listed under
+            another id keeps its row under the new one.
+        states: state of each clip that is new, uint8 [given] (see `listing`); without it they are listed.
 
     Returns:
         The corpus, and the row of each given clip with what changed.
@@ -125,9 +136,9 @@ def register_clips(
     require_ids(name, clip)
     require_distinct("corpus", name, store.attrs.get("corpora", ()))
     _require_columns(columns, (*schema.CORPUS_ARRAYS, *held.get("columns", ()), *held.get("encoders", ())))
-    merged = _merge(old, clip, sha256, n_samples)
+    merged = _merge(old, clip, sha256, n_samples, complete=complete, states=states)
     if others_write and old is not None:
-        _require_unchanged(old, merged.registered)
+        _require_unchanged(old, merged)
     rows = held.get("unit_rows") or unit_rows or schema.default_unit_rows(len(clip))
     begun = {"kind": held.get("kind", schema.UNFINISHED), "name": name, "unit_rows": rows}
     with together():
@@ -139,6 +150,7 @@ def register_clips(
     digests = {**held.get("column_digests", {}), **written}
     kept = sorted({*held.get("columns", ()), *written})
     finished = {"kind": "corpus", "n_clips": len(merged.clip), "columns": kept, "column_digests": digests}
+    finished["listing"] = merged.listing.facts(merged.clip, merged.sha256)
     update_attributes(group, {**(about or {}), **finished})
     list_in(store.group, "corpora", name)
     store.__dict__.pop("corpora", None)
@@ -159,12 +171,17 @@ def _require_columns(columns: Sequence[ColumnData], held: Sequence[str]) -> None
             raise ConfigError(f"column name {name!r}: two columns would both be called that. Rename one.")
 
 
-def _require_unchanged(corpus: Corpus, found: Registered) -> None:
-    different = [*found.new, *found.changed]
+def _require_unchanged(corpus: Corpus, merged: _Merged) -> None:
+    found = merged.registered
+    new = [*found.new, *(name for _, name in found.moved)]
+    listed = merged.listing.state[: corpus.n_clips] != corpus.listing.state
+    other = [str(name) for name in corpus.clip[listed]] if "listing" in corpus.attrs else []
+    different = [*new, *found.changed, *other]
     if different:
         raise StoreBusy(
-            f"{corpus.path}: {len(found.new)} clips are new and {len(found.changed)} changed ({', '.join(different[:3])}), "
-            f"while other workers embed what was there before. Wait for them; then run the same command again."
+            f"{corpus.path}: {len(new)} clips are new, {len(found.changed)} changed and {len(other)} listed otherwise "
+            f"({', '.join(different[:3])}), while other workers embed what was there before. Wait for them; then run the "
+            f"same command again."
         )
 
 
@@ -173,24 +190,38 @@ class _Merged:
     clip: np.ndarray
     sha256: np.ndarray
     n_samples: np.ndarray
+    listing: Listing
     registered: Registered
 
 
-def _merge(old: Corpus | None, clip: Sequence[str], sha256: Sequence[str], n_samples: Sequence[int]) -> _Merged:
+def _merge(
+    old: Corpus | None,
+    clip: Sequence[str],
+    sha256: Sequence[str],
+    n_samples: Sequence[int],
+    *,
+    complete: bool,
+    states: np.ndarray | None,
+) -> _Merged:
     known = {} if old is None else {str(name): row for row, name in enumerate(old.clip)}
-    new = [name for name in clip if name not in known]
-    row_of = {**known, **{name: len(known) + i for i, name in enumerate(new)}}
+    before = Listing.everything(0) if old is None else old.listing
+    moved = {}
+    if old is not None and complete:
+        moved = moved_rows(known, old.sha256, before.state, list(zip(clip, sha256, strict=True)))
+    new = [name for name in clip if name not in known and name not in moved]
+    row_of = {**known, **moved, **{name: len(known) + i for i, name in enumerate(new)}}
     rows = np.array([row_of[name] for name in clip], dtype=np.int64)
-    total = len(row_of)
+    total = len(known) + len(new)
     ids, hashes, samples = np.full(total, "", object), np.full(total, "", object), np.zeros(total, np.int64)
     changed: list[str] = []
     if old is not None:
         ids[: len(known)], hashes[: len(known)], samples[: len(known)] = old.clip, old.sha256, old.n_samples
         changed = [name for name, sha in zip(clip, sha256, strict=True) if name in known and hashes[known[name]] != sha]
     ids[rows], hashes[rows], samples[rows] = list(clip), list(sha256), list(n_samples)
-    listed = set(clip)
-    unlisted = tuple(name for name in known if name not in listed)
-    return _Merged(ids, hashes, samples, Registered(rows, tuple(new), tuple(changed), unlisted))
+    listing = Listing(states_after(before.state, rows, total, complete=complete, given=states))
+    unlisted = tuple(str(name) for name in ids[listing.state == UNLISTED])
+    renamed = tuple((str(old.clip[row]), name) for name, row in moved.items()) if old is not None else ()
+    return _Merged(ids, hashes, samples, listing, Registered(rows, tuple(new), tuple(changed), unlisted, renamed))
 
 
 def _write_columns(
@@ -205,6 +236,7 @@ def _write_columns(
     total = len(merged.clip)
     write_column(group, clip_spec("sha256", total, "string"), merged.sha256, held)
     write_column(group, clip_spec("n_samples", total, "int64"), merged.n_samples, held)
+    write_column(group, clip_spec(schema.LISTING, total, "uint8"), merged.listing.state, held)
     given = {_array_name(column.name): column for column in columns}
     known = (
         {}

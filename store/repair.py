@@ -11,8 +11,9 @@ from zarr.storage import LocalStore
 from ..errors import IntegrityError, StoreError
 from .checksums import MANIFEST
 from .layout import ArraySpec, clip_spec, update_attributes, write_column
+from .listing import Listing
 from .read import Corpus, EncoderGroup, Store
-from .schema import CORPUS_ARRAYS, FRAMES_SHARD, Products, frame_name
+from .schema import CORPUS_ARRAYS, FRAMES_SHARD, LISTING, Products, frame_name
 from .verify import LEDGER_ARRAYS, Damage
 from .write import EncoderWriter
 
@@ -59,6 +60,8 @@ def _clear_column(store: Store, corpus: Corpus, name: str) -> None:
         spec = clip_spec("clip", n, "string")
     elif name == "n_samples":
         values, spec = np.zeros(n, dtype=np.int64), clip_spec(name, n, "int64")
+    elif name == LISTING:
+        values, spec = Listing.everything(n).state, clip_spec(name, n, "uint8")
     else:
         values, spec = np.full(n, "", dtype=object), clip_spec(name, n, "string")
     _remove(store, f"{corpus.name}/{name}")

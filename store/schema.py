@@ -3,6 +3,7 @@
     <root>/                       attrs voxcache: schema, uuid, created_by
       <corpus>/                   attrs voxcache: kind, unit_rows, n_clips, adapter, licence, citation, ...
         clip, sha256, n_samples   [clip]; one more array a column (label, speaker, ...)
+        listing_state             [clip]; which clips are in use, where a listing was kept
         <encoder>/                attrs voxcache: kind, key, key_hash, card, weights_origin, ...
           clip, layer             coordinates, copied so that the group opens alone
           sha256, status, reason  [clip]; what was embedded and how it ended
@@ -41,7 +42,8 @@ Role = Literal["class", "target", "group", "split", "meta"]
 Statistic = Literal["mean", "std"]
 FrameDtype = Literal["float16", "float32"]
 
-CORPUS_ARRAYS = ("clip", "sha256", "n_samples")
+LISTING = "listing_state"
+CORPUS_ARRAYS = ("clip", "sha256", "n_samples", LISTING)
 FILE_COLUMN, START_COLUMN = "file_sha256", "start_s"
 """Columns of a corpus whose clips are parts of files: which file, and where in it the clip begins, in seconds."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")

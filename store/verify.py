@@ -24,7 +24,7 @@ from .digest import LEDGER, attributes_digest, column_digest, column_facts_diges
 from .keys import key_hash
 from .layout import ArraySpec, clip_spec, encoder_specs
 from .read import Corpus, EncoderGroup, Store
-from .schema import ATTRS, CORPUS_ARRAYS, FAILED, MISSING, OK, Products, n_units
+from .schema import ATTRS, CORPUS_ARRAYS, FAILED, LISTING, MISSING, OK, Products, n_units
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def _attributes(group: zarr.Group, corpus: str, encoder: str | None) -> list[Dam
 
 
 def _columns(corpus: Corpus) -> Iterator[Damage]:
-    names = sorted({*CORPUS_ARRAYS, *corpus.attrs.get("columns", ())})
+    optional = set() if "listing" in corpus.attrs else {LISTING}
+    names = sorted({*CORPUS_ARRAYS, *corpus.attrs.get("columns", ())} - optional)
     for encoder in sorted({*corpus.attrs.get("encoders", ())} - {*corpus.encoders}):
         yield Damage(corpus.name, encoder, "group", None, "is not there, though the corpus lists it")
     for name in names:
@@ -101,7 +102,7 @@ def _corpus_column_problems(corpus: Corpus, name: str) -> Iterator[str]:
         yield problem
         return
     array = cast(Any, corpus.group[name])
-    dtype = {"f": "float64", "i": "int64"}.get(array.dtype.kind, "string")
+    dtype = {"f": "float64", "i": "int64", "u": "uint8"}.get(array.dtype.kind, "string")
     if problem := _document_problem(corpus.group, name):
         yield problem
     yield from clip_spec(name, corpus.n_clips, dtype).differences(corpus.group)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from ..words import together, with_names
 from .design import UNNAMED
+from .listed import Listed, listed
 from .sameaudio import Audio
 from .scores import METRICS
 from .targets import TARGET_METRICS
@@ -35,10 +36,12 @@ class Clips:
         group: group of each clip, str [clip]; None where no group column is known. Unnamed clips are a group each.
         group_column: the column `group` comes from.
         split: value of the corpus' own split column, str [clip], or None.
-        n_total: clips registered in the corpus.
+        n_total: clips of the corpus that are listed.
         excluded: reason and number of clips, most first; a clip counts once, under its first reason.
         targets: names of the continuous targets; none where classes are predicted.
         audio: where the audio of each clip lies; None where that is not known.
+        beside: reason and number of clips that the store has, but that are not listed.
+        n_merged: how many of those listed a merge brought in.
     """
 
     corpus: str
@@ -53,16 +56,31 @@ class Clips:
     excluded: tuple[tuple[str, int], ...] = ()
     targets: tuple[str, ...] = ()
     audio: Audio | None = None
+    beside: tuple[tuple[str, int], ...] = ()
+    n_merged: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def used_text(self) -> str:
-        """ "455 of 457 clips used", with the reasons where some are not."""
+        """ "455 of 457 clips used", with the reasons where some are not, and what the store has besides."""
         text = f"{len(self)} of {self.n_total} clips used"
-        reasons = "; ".join(f"{count} {reason}" for reason, count in self.excluded)
-        return f"{text} ({reasons})" if reasons else text
+        if self.excluded:
+            text += f" ({self.left_out})"
+        if self.n_merged:
+            text += f"; {self.n_merged} of the {self.n_total} were brought in by a merge"
+        return f"{text}; left out besides: {self.besides}" if self.beside else text
+
+    @property
+    def left_out(self) -> str:
+        """Listed clips that are not used, by reason: "2 without a value in 'label'; 1 mfcc: not extracted yet"."""
+        return "; ".join(f"{count} {reason}" for reason, count in self.excluded)
+
+    @property
+    def besides(self) -> str:
+        """Clips of the store that are not listed, by reason: "10 not listed now"."""
+        return "; ".join(f"{count} {reason}" for reason, count in self.beside)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -112,19 +130,20 @@ class Clips:
         )
 
 
-def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips:
-    """Return the clips that carry a label, or a value for every continuous target.
+def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str, chosen: Listed | None = None) -> Clips:
+    """Return the clips that are listed (see `listed.listed`) and carry a label, or a value for every continuous target.
 
     Raises:
         ConfigError: no such column, fewer than two classes, or several columns of which one holds no numbers.
     """
     names = (target,) if isinstance(target, str) else target
     columns = [_column(corpus, name) for name in names]
+    chosen = listed(corpus, None) if chosen is None else chosen
     if any(values.dtype.kind == "f" for values in columns) or len(names) > 1:
-        y, given = _numbers(corpus, names, columns)
+        y, given = _numbers(corpus, names, columns, chosen.rows)
         classes: tuple[str, ...] = ()
     else:
-        y, given = columns[0], columns[0] != ""
+        y, given = columns[0], chosen.rows & (columns[0] != "")
     order = np.argsort(corpus.clip.astype(str), kind="stable")
     rows = order[given[order]]
     if y.ndim == 2:
@@ -132,7 +151,7 @@ def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips
     else:
         classes, learnt = _classes(corpus, names[0], y[rows])
     column = group_column(corpus, group)
-    missing = int((~given).sum())
+    missing = int((chosen.rows & ~given).sum())
     return Clips(
         corpus.name,
         rows.astype(np.int64),
@@ -142,9 +161,11 @@ def labelled(corpus: Corpus, target: str | tuple[str, ...], group: str) -> Clips
         None if column is None else _groups(corpus, column, rows),
         column,
         _split_column(corpus, rows),
-        corpus.n_clips,
+        int(chosen.rows.sum()),
         ((f"without a value in {', '.join(map(repr, names))}", missing),) if missing else (),
         names if y.ndim == 2 else (),
+        beside=chosen.beside,
+        n_merged=chosen.n_merged,
     )
 
 
@@ -159,7 +180,9 @@ def _classes(corpus: Corpus, name: str, labels: np.ndarray) -> tuple[tuple[str, 
     return tuple(str(label) for label in classes), y.astype(np.int64)
 
 
-def _numbers(corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(
+    corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return float64 [clip, target], and which clips have them all, bool [clip]."""
     problems = [
         f"train.target, corpus {corpus.name!r}: column {name!r} holds words; expected numbers beside other targets. "
@@ -170,7 +193,7 @@ def _numbers(corpus: Corpus, names: tuple[str, ...], columns: list[np.ndarray]) 
     if problems:
         raise ConfigError(problems)
     y = np.stack(columns, axis=1).astype(np.float64)
-    given = np.asarray(np.isfinite(y).all(axis=1))
+    given = np.asarray(rows & np.isfinite(y).all(axis=1))
     if given.sum() < 2:
         raise ConfigError(
             f"train.target, corpus {corpus.name!r}: expected clips with a value in each of {', '.join(names)}, got "
@@ -186,15 +209,15 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
         TrainError: no clip is left, or those of one class only.
     """
     keep = np.ones(len(clips), dtype=bool)
-    reasons: Counter[str] = Counter()
+    lost: list[tuple[str, str, str, str]] = []
     for encoder in encoders:
         ledger = encoder.ledger()
         status = ledger.status[clips.rows]
         for index in np.flatnonzero(keep & (status != 1)):
             why = str(ledger.reason[clips.rows[index]])
-            reasons[f"{encoder.name}: {_STATUS[int(status[index])]}{f': {why}' if why else ''}"] += 1
+            lost.append((str(clips.ids[index]), encoder.name, _STATUS[int(status[index])], why))
         keep &= status == 1
-    kept = clips.take(keep, tuple(reasons.most_common()))
+    kept = clips.take(keep, _counted(lost))
     if not len(kept):
         raise TrainError(
             f"corpus {clips.corpus!r}: no clip has an embedding by every encoder ({kept.used_text}). "
@@ -206,6 +229,17 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
             f"only {kept.classes[int(kept.y[0])]!r} ({kept.used_text}). Run `voxcache extract`, or choose fewer encoders."
         )
     return kept
+
+
+def _counted(lost: list[tuple[str, str, str, str]]) -> tuple[tuple[str, int], ...]:
+    """Return reason and number of clips, most first, of (clip, encoder, how it ended, why)."""
+    found: list[tuple[str, int]] = []
+    for place in dict.fromkeys((encoder, ended) for _, encoder, ended, _ in lost):
+        encoder, ended = place
+        pairs = ((clip, why) for clip, *rest, why in lost if tuple(rest) == place)
+        for why, names in together(pairs).items():
+            found.append((f"{encoder}: {ended}{f': {with_names(why, names)}' if why else ''}", len(names)))
+    return tuple(sorted(found, key=lambda pair: -pair[1]))
 
 
 def group_column(corpus: Corpus, group: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -168,6 +169,10 @@ class TrainConfig(Section):
 
     corpora: Names = Field(default="all", description="corpora of the store")
     encoders: Names = Field(default="all", description="encoders of the store")
+    clips: Path | None = Field(
+        default=None,
+        description="file of the clip ids to use, one a row, in place of those that the store knows as listed",
+    )
     target: str | tuple[str, ...] = Field(
         default="label", description="the column to predict: classes, or numbers; or several columns of numbers"
     )

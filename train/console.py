@@ -134,6 +134,7 @@ def print_tables(plan: Plan, results: Results) -> None:
     out = _out()
     made = tables(plan, results)
     for table in made:
+        out.print(f"{table.title}: {plan.corpus(table.corpus).clips.used_text}", soft_wrap=True)
         out.print(_rich(plan, table))
     if any(cell.convergence.text for table in made for cell in table.cells.values()):
         out.print(Text(EXPLAINED, style="yellow"), soft_wrap=True)
@@ -148,7 +149,7 @@ def print_tables(plan: Plan, results: Results) -> None:
 
 def _rich(plan: Plan, table: Table) -> RichTable:
     corpus = plan.corpus(table.corpus)
-    made = RichTable(title=f"{table.title} ({len(corpus.clips)} of {corpus.clips.n_total} clips)", title_justify="left")
+    made = RichTable()
     made.add_column("encoder" if table.kind == "head" else "encoders")
     made.add_column("mean over targets" if corpus.clips.targets else "%")
     for column in table.columns:

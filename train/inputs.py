@@ -65,7 +65,7 @@ def load_frames(corpus: Corpus, wanted: Input, rows: np.ndarray) -> Sequence[np.
     if not length.all():
         raise TrainError(
             f"{corpus.encoder(wanted.encoder).path}, {wanted.text}: expected frames of every clip, {int((length == 0).sum())} have "
-            f"none (first: {corpus.clip[rows[length == 0]][0]}). Extract this encoder again."
+            f"none (first: {corpus.clip[rows[length == 0]][0]}). List them and extract again, or leave them out with `clips:`."
         )
 
     def read(clips: np.ndarray) -> list[np.ndarray]:

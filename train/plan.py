@@ -22,6 +22,7 @@ from .fusions import FUSIONS
 from .grid import CorpusPlan, EncoderFacts, Plan
 from .heads import HEADS
 from .keys import experiment
+from .listed import ClipList, listed, read_clip_list, unknown_clips
 from .published import published_of
 from .sameaudio import across_corpora, audio_of
 from .sense import doubtful, senseless
@@ -66,9 +67,13 @@ def plan(config: TrainConfig, store: Store) -> Plan:
 
 def _corpora(config: TrainConfig, store: Store, problems: list[str]) -> tuple[list[CorpusPlan], list[str]]:
     plans, notes = [], []
-    for name in _names("corpora", config.corpora, store.corpora, problems):
+    names = _names("corpora", config.corpora, store.corpora, problems)
+    chosen = None if config.clips is None else read_clip_list(config.clips)
+    if chosen is not None:
+        problems += unknown_clips(chosen, store, names)
+    for name in names:
         try:
-            planned = _corpus(config, store.corpus(name))
+            planned = _corpus(config, store.corpus(name), chosen)
         except ConfigError as error:
             if config.corpora == "all" and len(store.corpora) > 1:
                 notes += [f"corpus {name!r} is left out: {problem}" for problem in error.problems]
@@ -108,12 +113,13 @@ def _names(what: str, wanted: Any, known: Sequence[str], problems: list[str]) ->
     return [name for name in dict.fromkeys(wanted) if name in known]
 
 
-def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
+def _corpus(config: TrainConfig, corpus: Corpus, chosen: ClipList | None) -> CorpusPlan | None:
     notes: list[str] = []
+    named = listed(corpus, chosen)
     encoders = []
     for name in _encoder_names(config, corpus, notes):
         encoder = corpus.encoder(name)
-        if encoder.ledger().ok.any():
+        if (encoder.ledger().ok & named.rows).any():
             encoders.append(encoder)
             if why := recalled(encoder.key):
                 notes.append(sentence(f"{corpus.name}/{name}", why))
@@ -121,7 +127,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
             notes.append(f"encoder {name!r} is left out: it has embedded no clip yet. Run `voxcache extract`.")
     if not encoders:
         return None
-    labelled = clips_module.labelled(corpus, config.target, config.split.group)
+    labelled = clips_module.labelled(corpus, config.target, config.split.group, named)
     labelled = replace(labelled, audio=audio_of(corpus, labelled.rows))
     exact = "folds" in config.split.model_fields_set
     fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
@@ -138,7 +144,7 @@ def _corpus(config: TrainConfig, corpus: Corpus) -> CorpusPlan | None:
         notes.append("the corpus has a split of its own; `split: {kind: predefined}` uses it")
     if config.inputs.layer == "best" and config.fusion is not None:
         notes.append("`layer: best` is for heads and late fusions; other fusions take the last layer")
-    facts = tuple(_facts(encoder) for encoder in encoders)
+    facts = tuple(_facts(encoder, named.rows) for encoder in encoders)
     return CorpusPlan(
         corpus.name,
         dict(corpus.attrs),
@@ -164,7 +170,7 @@ def _encoder_names(config: TrainConfig, corpus: Corpus, notes: list[str]) -> lis
     return names
 
 
-def _facts(encoder: EncoderGroup) -> EncoderFacts:
+def _facts(encoder: EncoderGroup, rows: np.ndarray) -> EncoderFacts:
     card = encoder.card
     return EncoderFacts(
         name=encoder.name,
@@ -178,5 +184,5 @@ def _facts(encoder: EncoderGroup) -> EncoderFacts:
         dim=encoder.dim,
         has_std=encoder.has_std,
         frame_layers=encoder.frame_layers,
-        counts=tuple(encoder.ledger().counts().items()),
+        counts=tuple(encoder.ledger().counts(rows).items()),
     )

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import ConfigError
+from ...store.missing import NA
 from ...store.schema import MAX_ID, Role
 
 Kind = Literal["string", "float"]
@@ -34,6 +35,9 @@ class CorpusConfig(BaseModel):
         description="manifest: its own names for path, label, clip, speaker, split, start_s, end_s",
     )
     targets: tuple[str, ...] = Field((), description="manifest: columns with continuous targets")
+    na: tuple[str, ...] = Field(
+        NA, description="manifest: words that stand for a missing value beside the empty cell; [] keeps them as labels"
+    )
     extensions: tuple[str, ...] = Field((), description="folders: file endings taken for audio, such as .wav")
     subset: str | None = Field(
         None, description="a part of a published corpus, such as non-speech; see docs/corpora.md"

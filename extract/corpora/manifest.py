@@ -19,7 +19,7 @@ from ...errors import ConfigError, nearest
 from ...store.schema import CORPUS_ARRAYS, node_name
 from .base import Adapter, ClipSource, Column, CorpusConfig, CorpusScan, clip_id, id_problems, plural, raise_all
 from .folders import single_labels
-from .tables import Table, read_table
+from .tables import Table, read_table, without_missing
 
 ROLES = ("path", "label", "clip", "speaker", "split", "start_s", "end_s")
 """Columns with a meaning; `columns: {label: emotion}` in the configuration renames one."""
@@ -39,6 +39,8 @@ class _Reading:
     base: Path
     source: dict[str, str]
     targets: tuple[str, ...]
+    n_missing: tuple[tuple[str, int], ...] = ()
+    """Columns in which words stand for missing values, and how many."""
 
     @property
     def meta(self) -> list[str]:
@@ -102,7 +104,8 @@ def _open(name: str, config: CorpusConfig) -> _Reading:
         )
     raise_all(problems)
     present = {role: column for role, column in source.items() if column in table.columns}
-    return _Reading(table, (config.root or path.parent).expanduser(), present, config.targets)
+    table, n_missing = without_missing(table, config.na, kept={present.get("path"), present.get("clip")})
+    return _Reading(table, (config.root or path.parent).expanduser(), present, config.targets, n_missing)
 
 
 def _clip(reading: _Reading, index: int, problems: list[str]) -> ClipSource:
@@ -190,6 +193,10 @@ def _columns(reading: _Reading, problems: list[str]) -> tuple[Column, ...]:
 
 def _notes(reading: _Reading, columns: Sequence[Column], clips: tuple[ClipSource, ...]) -> list[str]:
     notes = single_labels(clips)
+    if reading.n_missing:
+        columns_of = ", ".join(f"{column} {count}" for column, count in reading.n_missing)
+        total = sum(count for _, count in reading.n_missing)
+        notes.append(f"{plural(total, 'cell')} such as NA or nan count as missing ({columns_of}); `na: []` keeps them")
     scored = [column.name for column in columns if column.role in {"class", "target"}]
     if not scored:
         notes.append("no label and no targets: the clips can be embedded, but nothing can be trained on them")
@@ -203,5 +210,5 @@ MANIFEST = Adapter(
     name="manifest",
     summary="a CSV, TSV or Parquet table with one row a clip",
     scan=scan,
-    options=frozenset({"manifest", "columns", "targets"}),
+    options=frozenset({"manifest", "columns", "targets", "na"}),
 )

@@ -6,10 +6,12 @@ import csv
 import io
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...store.missing import mended
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,20 @@ def read_table(path: Path) -> Table:
     if not table.rows:
         raise ConfigError(f"table {path.name}: expected one row a clip, got no rows. Add some.")
     return table
+
+
+def without_missing(
+    table: Table, na: Collection[str], *, kept: Collection[str | None] = ()
+) -> tuple[Table, tuple[tuple[str, int], ...]]:
+    """Return a table with "" for what is missing (see `store.missing`), and how many cells of each column said so by a word.
+
+    Args:
+        kept: columns whose words mean what they say, such as paths.
+    """
+    columns = {name: [row[name] for row in table.rows] for name in table.columns if name not in kept}
+    found = {name: mended(cells, na) for name, cells in columns.items()}
+    rows = tuple(row | {name: found[name][0][i] for name in found} for i, row in enumerate(table.rows))
+    return replace(table, rows=rows), tuple((name, count) for name, (_, count) in found.items() if count)
 
 
 def _read_text(path: Path) -> Table:

@@ -298,7 +298,7 @@ def test_remarks_of_a_ledger_do_not_steer_a_terminal(tmp_path: Path) -> None:
         reason = np.where(data.status == 2, "made to \x1b[2J fail", "").astype(object)
         writer.commit(unit, rows, replace(data, reason=reason))
     output = CliRunner().invoke(app, ["status", str(tmp_path / "s.zarr")]).output
-    assert "1 failed: made to ?[2J fail  [clip-002.wav]" in output
+    assert "1 failed: made to ?[2J fail (clip-002.wav)" in output
 
 
 @pytest.mark.parametrize(

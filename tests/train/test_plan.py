@@ -127,7 +127,7 @@ def test_encoders_are_compared_on_the_same_clips(make_store: Make) -> None:
     corpus = planned(store).corpora[0]
     assert len(corpus.clips) == 57
     assert corpus.clips.used_text == (
-        "57 of 60 clips used (1 without a value in 'label'; 2 alpha: extraction failed: made to fail)"
+        "57 of 60 clips used (1 without a value in 'label'; 2 alpha: extraction failed: made to fail (clip-003, clip-005))"
     )
 
 

@@ -278,7 +278,7 @@ def test_the_report_says_all_a_reader_must_know(make_store: Make, tmp_path: Path
     page.feed(html)
     assert (page.links, page.open) == ([], [])
     for text in (
-        "59 of 60 clips used (1 alpha: extraction failed: made to fail)",
+        "59 of 60 clips used (1 alpha: extraction failed: made to fail (clip-004))",
         "5 stratified folds, no speaker in two of them (10 groups)",
         "<b>Random weights:</b> beta-random was never trained",
         "<b>Contamination:</b> alpha was pre-trained on this corpus (Made; in all: AudioSet, Made)",
@@ -291,7 +291,7 @@ def test_the_report_says_all_a_reader_must_know(make_store: Make, tmp_path: Path
         assert text in html, text
     assert html.count("h0") > 2 * 2 * 59  # two encoders, coloured by class and by speaker
     markdown = (tmp_path / "out" / "report.md").read_text()
-    assert "**59 of 60 clips used (1 alpha: extraction failed: made to fail).**" in markdown
+    assert "**59 of 60 clips used (1 alpha: extraction failed: made to fail (clip-004)).**" in markdown
 
 
 def test_the_table_file_agrees_with_the_results(make_store: Make, tmp_path: Path) -> None:

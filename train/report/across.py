@@ -143,7 +143,7 @@ def _paper_table(plan: Plan, kind: Kind, label: str, made: Sequence[Table], publ
         if any(figures):
             texts.append(name)
             filled = [[*cells, figure] for cells, figure in zip(filled, figures, strict=True)]
-    used = {name: f"{len(plan.corpus(name).clips)} of {plan.corpus(name).clips.n_total}" for name in by_corpus}
+    used = {name: plan.corpus(name).clips.used_text for name in by_corpus}
     return PaperTable(kind, label, tuple(columns), tuple(texts), tuple(zip(*filled, strict=True)), used)
 
 

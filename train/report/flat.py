@@ -12,7 +12,8 @@ from .reported import Reported
 
 _FIELDS = (
     *("corpus", "kind", "encoders", "input", "architecture", "n_used", "n_total", "n_seeds", "n_folds"),
-    *("n_parameters", "train_s", *NAMES, "n_tested", "tested_group_trained_on", "tested_audio_trained_on"),
+    *("left_out", "besides", "n_parameters", "train_s", *NAMES),
+    *("n_tested", "tested_group_trained_on", "tested_audio_trained_on"),
 )
 PARTS = ("pooled", "low", "high", "mean", "std_folds", "std_seeds")
 
@@ -27,7 +28,7 @@ def flat(plan: Plan, reported: Sequence[Reported]) -> str:
 def _row(plan: Plan, item: Reported, metrics: Sequence[str]) -> tuple[Value, ...]:
     clips, rows = plan.corpus(item.table.corpus).clips, item.cell.rows
     values: list[Value] = [item.table.corpus, item.table.kind, *item.row, item.column, len(clips), clips.n_total]
-    values += [len(rows), len(rows[0].folds[clips.main_metric]), rows[0].n_parameters]
+    values += [len(rows), len(rows[0].folds[clips.main_metric]), clips.left_out, clips.besides, rows[0].n_parameters]
     values += [f"{sum(row.train_s for row in rows):.2f}", *item.cell.convergence.numbers]
     split = plan.corpus(item.table.corpus).split
     values += [
