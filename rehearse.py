@@ -119,7 +119,9 @@ def rehearse(
     check(Pipeline, data, where=str(source))
     path = folder / source.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# {source.name}, rehearsed: made audio, random weights\n" + yaml.safe_dump(data, sort_keys=False), "utf-8")
+    path.write_text(
+        f"# {source.name}, rehearsed: made audio, random weights\n" + yaml.safe_dump(data, sort_keys=False), "utf-8"
+    )
     return path
 
 
