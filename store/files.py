@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from .. import machine
 from ..errors import StoreError
@@ -45,7 +45,7 @@ def to_disk(path: Path) -> None:
 
 def opened(path: Path) -> FileIO:
     """Return a file open for reading; on Windows one that just gets its name is refused for an instant."""
-    return patiently(lambda: cast(FileIO, path.open("rb", buffering=0)), path)
+    return patiently(lambda: path.open("rb", buffering=0), path)
 
 
 def patiently(act: Callable[[], T], path: Path) -> T:
