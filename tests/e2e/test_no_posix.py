@@ -83,11 +83,7 @@ def test_a_pipeline_runs_where_posix_is_gone(tmp_path: Path) -> None:
     done = gone(RUN, tmp_path, COMMANDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    log = tmp_path / "refused.txt"
-    refused = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    assert [
-        line for line in refused if "tried.zarr" not in line
-    ] == []  # a trial in a temporary folder, left to the system
+    assert not (tmp_path / "refused.txt").exists(), (tmp_path / "refused.txt").read_text(encoding="utf-8")
     plain, made = (open_store(tmp_path / name).corpus("bursts").encoder("logmel") for name in ("plain.zarr", "s.zarr"))
     np.testing.assert_array_equal(made.pooled(-1), plain.pooled(-1))
     assert verify(open_store(tmp_path / "s.zarr")) == []
