@@ -162,7 +162,7 @@ class Group:
         with self._one_at_a_time:
             _sync_all(self.waiting.values())
             folders = {path.parent for path in self.waiting} | self._new_dirs
-            for path in sorted(self.waiting, key=_is_document):
+            for path in sorted(self.waiting, key=_turn):
                 _appear(self.waiting[path], path)
                 del self.waiting[path]
             _sync_all(folders)
@@ -190,8 +190,10 @@ def _fill(partial: Path, value: Buffer) -> None:
         file.write(value.as_buffer_like())
 
 
-def _is_document(path: Path) -> bool:
-    return path.name == "zarr.json"
+def _turn(path: Path) -> tuple[bool, int]:
+    """Chunks first; then documents, a group's before those of what is in it, else a kill leaves what no group lists."""
+    is_document = path.name == "zarr.json"
+    return is_document, len(path.parts) if is_document else 0
 
 
 def _appear(partial: Path, path: Path) -> None:

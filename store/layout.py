@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec
-from zarr.errors import ZarrUserWarning
+from zarr.errors import ContainsArrayError, ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from . import schema
@@ -45,6 +45,16 @@ class ArraySpec:
             if array.shape != self.shape:
                 array.resize(self.shape)
             return array
+        try:
+            return self._create(group, attributes)
+        except (
+            ContainsArrayError
+        ):  # a kill came between its document and that of the group around it: nothing of it counts
+            group.require_group(self.name.rpartition("/")[0])
+            del group[self.name]
+            return self._create(group, attributes)
+
+    def _create(self, group: zarr.Group, attributes: Mapping[str, Any] | None) -> Any:
         return group.create_array(
             self.name,
             shape=self.shape,

@@ -314,6 +314,6 @@ def test_a_decoders_own_bug_costs_one_clip_and_is_named(whole: Path, monkeypatch
         outcome = run(logmel(whole, "buggy.zarr"))[0]
     assert outcome.counts["failed"] == 1
     assert next(iter(outcome.reasons)) == (
-        "s03_scream_002.wav: cannot be decoded (RuntimeError: s03_scream_002.wav: thread pool is gone). Check the file, then add "
-        "--retry-failed."
+        "cannot be decoded (RuntimeError: s03_scream_002.wav: thread pool is gone). Check the file, then add --retry-failed "
+        "(scream/s03_scream_002.wav)"
     )

@@ -31,9 +31,9 @@ def test_a_store_goes_round(tmp_path: Path) -> None:
     made, path, out = Made(), tmp_path / "s.zarr", tmp_path / "out.zarr"
     fill(register(path, made), made)
     said = _run("pack", path, tmp_path / "s.zip", "--encoder", "made", "--pooled-only")
-    assert "made: 11 of 11 clips, 3 layers x 4, pooled, licence unknown" in said
+    assert "made: 10 of 11 clips, 1 failed, 3 layers x 4, pooled, licence unknown" in said
     assert "11 clips, licence CC0-1.0, columns arousal, label" in said
-    assert "corpus: 11 new clips; made: 11 clips embedded" in _run("merge", tmp_path / "s.zip", "--into", out)
+    assert "corpus: 11 new clips; made: 10 clips embedded, 1 failed" in _run("merge", tmp_path / "s.zip", "--into", out)
     (tmp_path / "l.csv").write_text("file,mood\nclip-001.wav,sad\nother,sad\n")
     said = _run("label", out, "corpus", tmp_path / "l.csv", "--id", "file", "--class", "mood")
     assert "1 clips labelled; columns: mood" in said

@@ -155,6 +155,16 @@ def test_any_write_may_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert _contents(broken) == _contents(whole)
 
 
+def test_an_array_whose_group_a_kill_left_without_a_document_is_made_again(tmp_path: Path) -> None:
+    """In a bucket an array's document may come before that of the group around it; the next registration goes on."""
+    path, made, products = tmp_path / "s.zarr", Made(n=5), Products(frames=(2,))
+    register(path, made, products)
+    (path / "corpus" / "made" / "frames" / "zarr.json").unlink()
+    fill(register(path, made, products), made)
+    frames = open_store(path).corpus("corpus").encoder("made").frames(2)
+    np.testing.assert_array_equal(frames.read([4])[0], made.frames(4))
+
+
 @pytest.mark.parametrize("kind", ["write", "appearance"])
 @pytest.mark.parametrize("fail_at", range(0, 70, 3))
 def test_any_write_may_be_the_last_while_growing(

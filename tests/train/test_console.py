@@ -28,7 +28,7 @@ def test_only_what_was_asked_for_can_have_failed(make_store: Callable[..., Store
     shown = console._rich(summary.plan, dataclasses.replace(table, cells=cells))
     columns = {str(column.header): list(column.cells) for column in shown.columns}
     found = zip(*(columns[name] for name in ("encoder", *table.columns)), strict=True)
-    assert {name: [cell for cell in cells if cell in ("failed", "–")] for name, *cells in found} == {
+    assert {name: [cell.strip() for cell in cells if cell.strip() in ("failed", "–")] for name, *cells in found} == {
         "alpha, layer 2, mean": ["failed", "–"],
         "alpha, layer 2, frames": ["–"],
         "beta-random, layer 2, mean": ["–"],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import skops.io
 
-from voxcache.errors import SchemaError, TrainError
+from voxcache.errors import ConfigError, SchemaError
 from voxcache.store.read import Store
 from voxcache.train.architecture import Shape
 from voxcache.train.config import ArchitectureConfig, TrainConfig
@@ -117,10 +117,10 @@ def test_weights_of_another_network_are_refused() -> None:
         model.predict([np.zeros((1, 4), np.float32)])
 
 
-def test_a_fold_with_one_class_to_train_on_is_named(make_store: Make, tmp_path: Path) -> None:
-    """Corpus and fold stand in the message, whose advice holds for a corpus' own split, too."""
+def test_a_fold_with_one_class_to_train_on_is_refused(make_store: Make, tmp_path: Path) -> None:
+    """Before training, also where the corpus brings the split; the message has the number of clips."""
     store = make_store(split=lambda i: "test" if i % 3 else "train")
     config = {**QUICK, "heads": ["logreg"], "encoders": ["alpha"], "split": {"kind": "predefined"}}
-    said = r"corpus 'made', fold 0: expected training clips of two classes, got 20 of one\. Change `split:`"
-    with pytest.raises(TrainError, match=said):
+    said = r"corpus 'made': none of the 40 tested clips has a clip of its 'label' among those that its fold trains on"
+    with pytest.raises(ConfigError, match=said):
         run(TrainConfig.model_validate(config), store, tmp_path / "out", quiet=True)

@@ -123,7 +123,7 @@ def test_a_split_survives_reordering(make_store: Callable[..., Store]) -> None:
     class Reordered:
         """The same corpus with its rows in another order."""
 
-        name, n_clips, clip = "made", corpus.n_clips, corpus.clip[order]
+        name, n_clips, clip, listing = "made", corpus.n_clips, corpus.clip[order], corpus.listing
         columns: ClassVar = {
             name: type(column)(name, column.role, "", column.values[order]) for name, column in corpus.columns.items()
         }

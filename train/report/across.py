@@ -76,7 +76,7 @@ class PaperTable:
 
     Attributes:
         cells: ours a Score, the paper's a Figure, None where there is none; one a row and column.
-        used: "455 of 457" clips of each corpus.
+        used: "455 of 457 clips used", with the reasons, of each corpus.
     """
 
     kind: Kind
