@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-SPINS = 1000
+SPINS = 2000
 """Longer than most gaps between two operations, shorter than what it costs to be put back on a core."""
 ASKED_FOR = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """Who sets one of these has decided."""
