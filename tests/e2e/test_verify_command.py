@@ -50,6 +50,7 @@ def test_a_flipped_bit_is_named_and_repaired(made: Path) -> None:
     np.testing.assert_array_equal(open_store(made / "s.zarr").corpus("tones").encoder("mfcc").pooled(), before)
 
 
+@pytest.mark.slow
 def test_embeddings_come_out_again_and_others_do_not(made: Path) -> None:
     """Embedding a sample again agrees; with other weights under the same name it is found to differ."""
     again = voxcache("store", "verify", "s.zarr", "--re-embed", "3", "--pipeline", "p.yaml", cwd=made)

@@ -59,6 +59,7 @@ def test_two_processes_of_which_one_is_killed_make_the_same_store(whole: Path, t
     assert '"how": "signal 9"' in log
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_of_which_one_worker_is_killed_makes_the_same_store(whole: Path) -> None:
     """Three Dask processes, one killed with -9 while it works: Dask gives its units to the others."""
     psutil = pytest.importorskip("psutil", reason="the extra [cluster] is not installed")
@@ -75,6 +76,7 @@ def test_a_dask_cluster_of_which_one_worker_is_killed_makes_the_same_store(whole
     assert_same(whole / "dask.zarr", whole / "whole.zarr")
 
 
+@pytest.mark.slow
 def test_three_commands_of_a_job_array_make_the_same_store(whole: Path, tmp_path: Path) -> None:
     """`--worker 1/3`, 2/3 and 3/3 started at once register once and share the units without talking to each other."""
     file = written(small(whole, "array.zarr"), tmp_path)
@@ -86,6 +88,7 @@ def test_three_commands_of_a_job_array_make_the_same_store(whole: Path, tmp_path
     assert_same(whole / "array.zarr", whole / "whole.zarr")
 
 
+@pytest.mark.slow
 def test_shares_do_not_depend_on_what_others_have_done(whole: Path, tmp_path: Path) -> None:
     """With two corpora, one of them finished by others, a worker that comes late still takes its own units and no others."""
     config = small(whole, "late.zarr", encoders=["logmel"])
@@ -218,6 +221,7 @@ def test_worker_numbers_are_read() -> None:
     assert Where().worker is None
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_all_workers_with_one_sentence(whole: Path, tmp_path: Path) -> None:
     """Two processes on a disk that is too small end with what to do, and with room again the store is completed."""
     disk = tmp_path / "small-disk"

@@ -17,7 +17,8 @@ PRODUCTS = Products(std=True, frames=(2,))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("damage", ["flip", pytest.param("delete", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["flip", "delete"])
 def test_every_damaged_chunk_can_be_computed_again(tmp_path: Path, damage: str) -> None:
     """After clear and one more run, any chunk that was damaged is sound again and all values are as they were."""
     made, sound = Made(), tmp_path / "sound.zarr"

@@ -42,6 +42,7 @@ def finished(store: Store, folder: Path) -> list[str]:
     return [experiment.text for experiment in planned.experiments if experiment.key in done]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_what_a_killed_process_was_doing_is_done_again(make_store: Make, tmp_path: Path) -> None:
     """After one of two processes is killed in the middle of a grid, the same command ends with every experiment finished."""
