@@ -1,6 +1,6 @@
 """What a run keeps of its quiet speed beside others on the same cores, as voxcache waits and as OpenMP waits by itself.
 
-    python benchmarks/contention.py [train extract] [--rounds 3] [--spins 300000]
+    python benchmarks/contention.py [train extract] [--rounds 3] [--rows alone two four foreign] [--ways before now]
 
 Each run is the real command in a process of its own: `voxcache train` of two encoders x fcn and cnn, `voxcache extract` of
 Audio-Mamba (tiny). It runs alone, beside a copy of itself, beside three, and beside a foreign program: torch without
@@ -95,12 +95,11 @@ def beside_foreign(stage: str, base: Path, spins: int | None) -> float:
         foreign.wait()
 
 
-def measure(stage: str, base: Path, rounds: int, before: int) -> None:
+def measure(stage: str, base: Path, rounds: int, rows: list[str], ways: dict[str, int | None]) -> None:
     """Print a stage's table."""
-    ways: dict[str, int | None] = {"before": before, "now": None}
     took: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
-        for row in (*BESIDE, "foreign"):
+        for row in rows:
             for way, spins in ways.items():
                 value = (
                     beside_foreign(stage, base, spins) if row == "foreign" else seconds(stage, base, BESIDE[row], spins)
@@ -108,24 +107,27 @@ def measure(stage: str, base: Path, rounds: int, before: int) -> None:
                 took.setdefault((row, way), []).append(value)
                 print(f"  {stage} {row} {way}: {value:.1f} s", file=sys.stderr, flush=True)
     median = {key: statistics.median(values) for key, values in took.items()}
-    print(f"\n| {stage} | before, s | share | now, s | share |\n|---|---|---|---|---|")
-    for row in (*BESIDE, "foreign"):
-        cells = [f"{median[row, way]:.1f} | {median['alone', way] / median[row, way]:.2f}" for way in ways]
+    heads = " | ".join(f"{way}, s | share" for way in ways)
+    print(f"\n| {stage} | {heads} |\n|---|{'---|---|' * len(ways)}")
+    for row in rows:
+        cells = [f"{median[row, way]:.1f} | {median[rows[0], way] / median[row, way]:.2f}" for way in ways]
         print(f"| {row} | {' | '.join(cells)} |")
-    print(f"\n{stage}, alone: now takes {median['alone', 'now'] / median['alone', 'before']:.3f} of before")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", default=["train", "extract"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", nargs="+", choices=[*BESIDE, "foreign"], default=[*BESIDE, "foreign"])
+    parser.add_argument("--ways", nargs="+", choices=["before", "now"], default=["before", "now"])
     parser.add_argument("--spins", type=int, default=300_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="contention-") as name:
         base = Path(name)
         prepare(base)
         for stage in options.stages:
-            measure(stage, base, options.rounds, options.spins)
+            spins = {"before": options.spins, "now": None}
+            measure(stage, base, options.rounds, options.rows, {way: spins[way] for way in options.ways})
 
 
 if __name__ == "__main__":

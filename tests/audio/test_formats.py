@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import av
@@ -27,7 +28,12 @@ LOSSLESS = {"phone.caf": ("alac", 22_050), "apple.m4a": ("alac", 16_000), "a.fla
 
 
 def encode(path: Path, codec: str, rate_hz: int, samples: np.ndarray, **options: str) -> Path:
-    """Encode int16 [sample, 1] into the container that the name says; an .mp4 gets a video track before it."""
+    """Encode int16 [sample, 1] into the container that the name says; an .mp4 gets a video track before it.
+
+    AMR is copied from `tone-<seconds>s.3gp`, made by PyAV 18 from the same tone: later releases decode it only.
+    """
+    if codec == "libopencore_amrnb":
+        return Path(shutil.copy(Path(__file__).with_name(f"tone-{len(samples) / rate_hz:g}s.3gp"), path))
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream("mpeg4", rate=10, width=32, height=32) if path.suffix == ".mp4" else None
         stream = container.add_stream(codec, rate=rate_hz)
