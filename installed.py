@@ -33,10 +33,8 @@ def requirements(extra: str = "") -> Iterator[tuple[str, str]]:
     for line in _stated():
         wanted = Requirement(line)
         always = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
-        if (
-            always
-            if not extra
-            else wanted.marker is not None and not always and wanted.marker.evaluate({"extra": extra})
+        if always != bool(extra) and (
+            always or (wanted.marker is not None and wanted.marker.evaluate({"extra": extra}))
         ):
             if wanted.name == "voxcache":
                 for other in sorted(wanted.extras):
@@ -111,9 +109,8 @@ def require(extra: str, *imported: str) -> None:
         raise InstallError(
             f"{', '.join(missing)}: needed for this, not installed. Type: pip install 'voxcache[{extra}]'"
         )
-    problems = [misfit(*pair) for pair in wanted]
-    problems = [problem for problem in problems if problem] or [load_failure(package) for package in imported]
-    if found := [problem for problem in problems if problem]:
+    misfits = [problem for pair in wanted if (problem := misfit(*pair))]
+    if found := misfits or [problem for package in imported if (problem := load_failure(package))]:
         raise InstallError("\n".join(found))
 
 

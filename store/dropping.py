@@ -28,7 +28,9 @@ def chosen_rows(corpus: Corpus, ids: Iterable[str], *, unlisted: bool) -> np.nda
     Raises:
         ConfigError: ids that the corpus does not have.
     """
-    row_of = {str(name): row for row, name in enumerate(corpus.clip) if not _is_gone(str(name))}
+    row_of = {
+        str(name): row for row, (name, gone) in enumerate(zip(corpus.clip, _gone(corpus), strict=True)) if not gone
+    }
     wanted = list(dict.fromkeys(ids))
     unknown = [name for name in wanted if name not in row_of]
     if unknown:
@@ -46,8 +48,7 @@ def drop_clips(corpus: Corpus, rows: np.ndarray) -> int:
 
     The store must be open for writing (`create_store`), under the writer lock.
     """
-    gone = np.array([_is_gone(str(name)) for name in corpus.clip], dtype=bool)
-    rows = np.union1d(rows, np.flatnonzero((corpus.listing.state == DROPPED) & ~gone)).astype(np.int64)
+    rows = np.union1d(rows, np.flatnonzero((corpus.listing.state == DROPPED) & ~_gone(corpus))).astype(np.int64)
     if not len(rows):
         return 0
     grow_encoders(corpus)
@@ -59,8 +60,10 @@ def drop_clips(corpus: Corpus, rows: np.ndarray) -> int:
     return len(rows)
 
 
-def _is_gone(name: str) -> bool:
-    return name.startswith(TOMBSTONE)
+def _gone(corpus: Corpus) -> np.ndarray:
+    """Return which rows were dropped to the end, bool [clip]: their ids, which go last, are tombstones."""
+    tombstones = [name == f"{TOMBSTONE}{row}" for row, name in enumerate(corpus.clip)]
+    return np.asarray((corpus.listing.state == DROPPED) & np.array(tombstones, dtype=bool))
 
 
 def _mark(corpus: Corpus, rows: np.ndarray) -> None:

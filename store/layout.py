@@ -47,10 +47,11 @@ class ArraySpec:
             return array
         try:
             return self._create(group, attributes)
-        except (
-            ContainsArrayError
-        ):  # a kill came between its document and that of the group around it: nothing of it counts
-            group.require_group(self.name.rpartition("/")[0])
+        except ContainsArrayError:
+            around = self.name.rpartition("/")[0]
+            if not around:
+                raise
+            group.require_group(around)  # a kill came between its document and this group's: nothing of it counts
             del group[self.name]
             return self._create(group, attributes)
 

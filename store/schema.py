@@ -32,6 +32,8 @@ UNFINISHED = "unfinished"
 
 MISSING, OK, FAILED, STALE = 0, 1, 2, 3
 STATUS_NAMES = ("missing", "ok", "failed", "stale")
+WHY_NOT = {MISSING: "not extracted yet", FAILED: "extraction failed", STALE: "audio changed since extraction"}
+"""Why a row has no embedding to use, for people."""
 
 MIN_COLUMN_ROWS, MAX_COLUMN_ROWS = 1024, 16_384
 """Rows of a chunk of a column: few for a small corpus, so that it stays small; many for a large one, to keep objects few."""

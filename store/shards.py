@@ -67,9 +67,8 @@ def _plain(codec: Any) -> bool:
 
 
 def _little(bytes_codec: dict[str, Any]) -> bool:
-    return bool(
-        bytes_codec.get("configuration", {}).get("endian", "little") == "little"
-    )  # a dtype of one byte has no order
+    order = bytes_codec.get("configuration", {}).get("endian", "little")  # a dtype of one byte has none
+    return bool(order == "little")
 
 
 def _finder(store: Any) -> Callable[[str], Stretch | None] | None:

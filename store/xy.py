@@ -8,12 +8,10 @@ import numpy as np
 
 from ..errors import StoreError, nearest
 from .listing import UNLISTED
-from .schema import FAILED, MISSING, STALE
+from .schema import WHY_NOT
 
 if TYPE_CHECKING:
     from .corpus import Corpus
-
-_REASONS = {MISSING: "not extracted yet", FAILED: "extraction failed", STALE: "audio changed since extraction"}
 
 
 class XY(NamedTuple):
@@ -49,7 +47,7 @@ def labelled(corpus: Corpus, encoder: str, *, layer: int, target: str) -> XY:
     given = np.isfinite(values) if number else np.array([value != "" for value in values], dtype=bool)
     status, listing = held.ledger().status, corpus.listing
     why = np.full(corpus.n_clips, "", dtype=object)
-    for code, reason in _REASONS.items():
+    for code, reason in WHY_NOT.items():
         why[status == code] = reason
     why[~given] = f"without {target}"
     why[listing.state == UNLISTED] = "not listed now"

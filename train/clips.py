@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, TrainError, nearest
+from ..store.schema import WHY_NOT
 from ..words import together, with_names
 from .design import UNNAMED
 from .listed import Listed, listed
@@ -19,8 +20,6 @@ from .targets import TARGET_METRICS
 
 if TYPE_CHECKING:
     from ..store import Corpus, EncoderGroup
-
-_STATUS = {0: "not extracted yet", 2: "extraction failed", 3: "audio changed since extraction"}
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ def usable(clips: Clips, encoders: list[EncoderGroup]) -> Clips:
         status = ledger.status[clips.rows]
         for index in np.flatnonzero(keep & (status != 1)):
             why = str(ledger.reason[clips.rows[index]])
-            lost.append((str(clips.ids[index]), encoder.name, _STATUS[int(status[index])], why))
+            lost.append((str(clips.ids[index]), encoder.name, WHY_NOT[int(status[index])], why))
         keep &= status == 1
     kept = clips.take(keep, _counted(lost))
     if not len(kept):

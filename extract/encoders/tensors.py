@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,14 +72,12 @@ def local_files(where: str, revision: str | None) -> list[Path] | None:
 def fetched_files(where: str, revision: str | None) -> list[Path]:
     """Return the weight files of a hub id, from the cache or the hub. Raises `EncoderError` where they cannot be had."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     def fetch(name: str) -> Path | None:
         try:
             return Path(hf_hub_download(where, name, revision=revision))
-        except LocalEntryNotFoundError:
-            return None  # offline and not in the cache
-        except EntryNotFoundError:
+        except EntryNotFoundError:  # also what is not in the cache while offline
             return None
 
     files = _listed(where, fetch)
@@ -88,19 +86,18 @@ def fetched_files(where: str, revision: str | None) -> list[Path]:
     return files
 
 
-def _listed(where: str, find: object) -> list[Path] | None:
-    assert callable(find)
+def _listed(where: str, find: Callable[[str], Path | None]) -> list[Path] | None:
     for name in FILES:
         file = find(name)
         if file is None:
             continue
         if not name.endswith(".index.json"):
             return [file]
-        shards = [(shard, find(shard)) for shard in _shards(file)]
-        lost = [shard for shard, path in shards if path is None]
+        shards = {shard: find(shard) for shard in _shards(file)}
+        lost = [shard for shard, path in shards.items() if path is None]
         if lost and Path(where).is_dir():
             raise CheckpointError(f"{where}: expected {lost[0]}, which {name} names, got no such file. Copy it there.")
-        return None if lost else [path for _, path in shards]
+        return None if lost else [path for path in shards.values() if path is not None]
     if Path(where).is_dir():
         raise CheckpointError(
             f"{where}: expected weights ({FILES[0]} or {FILES[2]}, whole or in shards), got none. "
