@@ -133,11 +133,8 @@ def _corpus(config: TrainConfig, corpus: Corpus, chosen: ClipList | None) -> Cor
     fold, n_folds, text, grouped = splits.assign(labelled, config.resolved_split, exact=exact)
     clips = clips_module.usable(labelled, encoders)
     kept = np.isin(labelled.rows, clips.rows)
-    split = splits.finish(clips, fold[kept], n_folds, text, grouped)
     target = config.target_names[0]
-    if target == clips.group_column:  # to know the group is what is asked, then
-        notes_of_split = tuple(note for note in split.notes if f"of the same {target} among" not in note)
-        split = replace(split, leaked=None, notes=notes_of_split)
+    split = splits.finish(clips, fold[kept], n_folds, text, grouped, target=target)
     if problems := senseless(clips, split, target):
         raise ConfigError(problems)
     if clips.split is not None and config.resolved_split.kind != "predefined" and not config.split.source:

@@ -114,9 +114,15 @@ def assign(clips: Clips, config: SplitConfig, *, exact: bool = True) -> tuple[np
     return deal(clips.strata, config.folds, rng), config.folds, text, False
 
 
-def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: bool) -> Split:
-    """Return the split of `clips`, with its leaks counted."""
-    leaked = None if clips.group is None else count_leaks(fold, n_folds, clips.group)
+def finish(clips: Clips, fold: np.ndarray, n_folds: int, text: str, grouped: bool, *, target: str = "") -> Split:
+    """Return the split of `clips`, with its leaks counted.
+
+    Args:
+        target: the column to predict; where that is the group column, to know the group is what is asked, and none leaks.
+    """
+    leaked = None
+    if clips.group is not None and target != clips.group_column:
+        leaked = count_leaks(fold, n_folds, clips.group)
     heard = None if clips.audio is None else count_heard(fold, n_folds, clips.audio)
     parts = clips.audio is not None and len(np.unique(clips.audio.file)) < len(clips)
     n_of_file = int(count_leaks(fold, n_folds, clips.audio.file).sum()) if parts and clips.audio else 0
