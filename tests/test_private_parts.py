@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PRIVATE = {
     "zarr.core.sync.sync": "runs one of zarr's coroutines on zarr's own loop; there is no public way to",
     "torch._fused_adam_": "Adam's step over some tensors in one pass, without the optimiser's own state dictionary",
+    "transformers.conversion_mapping.get_model_conversion_mapping": "what older releases called a checkpoint's tensors",
+    "getattr._keys_to_ignore_on_load_unexpected": "names that a model's class says to pass over in a checkpoint",
     "transformers.models.whisper.modeling_whisper.WhisperEncoder": "Whisper's encoder alone; Auto classes load the decoder too",
 }
 """What is reached into, and why."""
@@ -35,15 +37,17 @@ def reached() -> Iterator[str]:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 yield f"{node.value.id}.{node.attr}"
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+                yield from (f"getattr.{name.value}" for name in node.args[1:2] if isinstance(name, ast.Constant))
 
 
 def is_private(name: str) -> bool:
     """Return whether a dotted name belongs to zarr, torch, torchaudio or transformers and is not public there."""
     package, *parts = name.split(".")
-    if package not in ("zarr", "torch", "torchaudio", "transformers"):
+    if package not in ("zarr", "torch", "torchaudio", "transformers", "getattr"):
         return False
-    inner = {"zarr": "core", "transformers": "models"}.get(package)
-    return any(part.startswith("_") and not part.startswith("__") for part in parts) or parts[0] == inner
+    inner = {"zarr": ("core",), "transformers": ("models", "conversion_mapping")}.get(package, ())
+    return any(part.startswith("_") and not part.startswith("__") for part in parts) or parts[0] in inner
 
 
 def test_every_private_part_is_listed_and_every_listed_one_is_used() -> None:
@@ -134,3 +138,18 @@ def test_whisper_has_an_encoder_of_its_own() -> None:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     assert list(inspect.signature(WhisperEncoder.__init__).parameters)[:2] == ["self", "config"]
+
+
+def test_transformers_renames_weight_norm_and_says_what_to_pass_over() -> None:
+    """A checkpoint's older names become the present ones, and classes say which of its names are nobody's."""
+    from transformers import HubertConfig, HubertModel
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.device("meta"):
+        model = HubertModel(HubertConfig(**sizes, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2))
+    name = "encoder.pos_conv_embed.conv.weight_g"
+    for step in get_model_conversion_mapping(model):
+        name = step.rename_source_key(name)[0]
+    assert name == "encoder.pos_conv_embed.conv.parametrizations.weight.original0"
+    assert hasattr(model, "_keys_to_ignore_on_load_unexpected")
