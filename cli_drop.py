@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from .errors import ConfigError
+from .words import some
 
-_SHOWN = 5
 _LISTS = (".csv", ".txt")
 
 
@@ -26,8 +26,7 @@ def drop_clips(path: str, what: str, clips: Sequence[str], *, unlisted: bool, dr
     known = {str(clip) for clip in held.clip}
     ids = [name for text in clips for name in ([text] if text in known else _ids(text))]
     rows = chosen_rows(held, ids, unlisted=unlisted)
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    named = ", ".join(str(clip) for clip in held.clip[rows[:_SHOWN]]) + more
+    named = some([str(clip) for clip in held.clip[rows]])
     subject = f"{len(rows)} clips of {what} with their labels and their embeddings by {len(held.encoders)} encoders"
     if dry_run:
         typer.echo(f"would remove {subject}: {named or 'none'}")

@@ -24,6 +24,16 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} TB"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return "1 clip" or "2 clips"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and how many more there are: "a, b and 3 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 _FILE = re.compile(r"[^:\n]*\.\w{1,5}: ")
 _MOST_NAMED = 3
 

@@ -30,6 +30,7 @@ from ..store.listing import MERGED
 from ..store.location import place
 from ..store.readback import require_readback
 from ..store.recalled import recalled
+from ..words import some
 from .audio import cache_dir
 from .config import ExtractConfig
 from .devices import Device, choose_device, decode_threads
@@ -265,7 +266,7 @@ def _require_listed(corpus: Corpus, plan: EncoderPlan, listed: np.ndarray, setti
     if len(rows):
         raise ConfigError(
             f"{held.path}: standard deviations are to be kept of every clip, but {len(rows)} embedded clips are not listed "
-            f"now: {_some([str(clip) for clip in corpus.clip[rows]])}. List them again, remove them with `voxcache store "
+            f"now: {some([str(clip) for clip in corpus.clip[rows]])}. List them again, remove them with `voxcache store "
             f"drop`, or ask for what was kept."
         )
 
@@ -304,7 +305,7 @@ def _encoder_about(plan: EncoderPlan, identity: Identity) -> dict[str, object]:
 
 def _tell_ignored(plan: EncoderPlan, identity: Identity, report: Reporter) -> None:
     if identity.ignored:
-        parts = _some([f"{part} ({n})" for part, n in identity.ignored.items()], 12)
+        parts = some([f"{part} ({n})" for part, n in identity.ignored.items()], 12)
         report.say(f"{plan.name}: the checkpoint holds more than the encoder; these tensors are ignored: {parts}")
 
 
@@ -312,25 +313,21 @@ def _tell(corpus: Corpus, registered: Registered, report: Reporter) -> None:
     if registered.changed:
         report.say(
             f"{corpus.name}: {len(registered.changed)} clips changed since they were embedded and are embedded again: "
-            f"{_some(registered.changed)}",
+            f"{some(registered.changed)}",
             "yellow",
         )
     if registered.moved:
         moved = [f"{before} -> {now}" for before, now in registered.moved]
         report.say(
             f"{corpus.name}: {len(moved)} clips are listed under another name, with the same audio; they keep their "
-            f"embeddings: {_some(moved)}",
+            f"embeddings: {some(moved)}",
             "yellow",
         )
     if registered.unlisted:
         report.say(
             f"{corpus.name}: {len(registered.unlisted)} clips of the store are not listed now; the store keeps them, experiments "
-            f"leave them out: {_some(registered.unlisted)}",
+            f"leave them out: {some(registered.unlisted)}",
             "yellow",
         )
     if merged := int((corpus.listing.state == MERGED).sum()):
         report.say(f"{corpus.name}: {merged} clips that a merge brought in count as listed", "yellow")
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

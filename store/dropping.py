@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import ConfigError
+from ..words import some
 from .commit import EncoderWriter
 from .copying import grow_encoders
 from .encoder import EncoderGroup
@@ -18,8 +19,6 @@ from .layout import clip_spec, nodes_of, update_attributes, write_column
 from .listing import DROPPED, TOMBSTONE, UNLISTED, Listing
 from .read import Corpus
 from .schema import LISTING
-
-_SHOWN = 5
 
 
 def chosen_rows(corpus: Corpus, ids: Iterable[str], *, unlisted: bool) -> np.ndarray:
@@ -34,10 +33,8 @@ def chosen_rows(corpus: Corpus, ids: Iterable[str], *, unlisted: bool) -> np.nda
     wanted = list(dict.fromkeys(ids))
     unknown = [name for name in wanted if name not in row_of]
     if unknown:
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise ConfigError(
-            f"{corpus.path}: {len(unknown)} clips are not there: {', '.join(unknown[:_SHOWN])}{more}. Correct the ids; nothing "
-            f"was changed."
+            f"{corpus.path}: {len(unknown)} clips are not there: {some(unknown)}. Correct the ids; nothing was changed."
         )
     named = np.array([row_of[name] for name in wanted], dtype=np.int64)
     return np.union1d(named, np.flatnonzero(corpus.listing.state == UNLISTED) if unlisted else named)

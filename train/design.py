@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..words import plural
 from .scores import METRIC_NAMES, METRICS, TARGET_METRICS
 
 LEAST_UNITS = 6
@@ -76,9 +77,9 @@ class Design:
         """Such as "24 speakers", "5 speakers and 3 clips that name none", "240 clips"."""
         named = self.n_units - self.n_unnamed
         if self.column is None:
-            return _number(self.n_units, "clip")
-        text = _number(named, self.column)
-        return f"{text} and {_number(self.n_unnamed, 'clip')} that name none" if self.n_unnamed else text
+            return plural(self.n_units, "clip")
+        text = plural(named, self.column)
+        return f"{text} and {plural(self.n_unnamed, 'clip')} that name none" if self.n_unnamed else text
 
     @property
     def text(self) -> str:
@@ -190,7 +191,7 @@ def _refusals(
         if design.n_units < LEAST_UNITS:
             yield metric, f"{design.units_text} were tested, an interval needs {LEAST_UNITS}"
         elif rare is not None and metric != "accuracy" and rare[1] < LEAST_OF_CLASS:
-            yield metric, f"class {rare[0]!r} stands in {_number(rare[1], noun)}, {LEAST_OF_CLASS} are needed"
+            yield metric, f"class {rare[0]!r} stands in {plural(rare[1], noun)}, {LEAST_OF_CLASS} are needed"
         elif not classes and metric != "mae" and len(tested) and not _any_long(design):
             yield metric, f"no fold has {LEAST_CLIPS} clips to correlate"
         elif design.df[metric][0] < LEAST_DF:
@@ -214,10 +215,6 @@ def _spread(values: np.ndarray, tested: np.ndarray, n_clips: int) -> np.ndarray:
     whole = np.full(n_clips, -1, dtype=np.int64)
     whole[tested] = values
     return whole
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _by_reason(refused: dict[str, str]) -> Iterator[tuple[str, list[str]]]:

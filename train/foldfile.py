@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError
+from ..words import some
 from .clips import Clips
 from .config import SplitConfig
 from .grid import CorpusPlan
@@ -118,8 +119,7 @@ def _listed(path: Path, corpus: str, what: str, clips: Iterable[str]) -> list[st
     names = sorted(clips)
     if not names:
         return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return [
-        f"train.split.from: {path}, corpus {corpus!r}: {len(names)} {what}: {', '.join(names[:_SHOWN])}{more}. "
+        f"train.split.from: {path}, corpus {corpus!r}: {len(names)} {what}: {some(names, _SHOWN)}. "
         f"Correct the file, or write a new one with `voxcache folds --out`."
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError
+from ..words import some
 
 if TYPE_CHECKING:
     from ..store import Corpus, Store
@@ -99,8 +100,7 @@ def unknown_clips(chosen: ClipList, store: Store, corpora: Sequence[str]) -> lis
     )
     if not lacking:
         return []
-    more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     return [
-        f"train.clips: {chosen.path}: {len(lacking)} clips are not in the store: {', '.join(lacking[:_SHOWN])}{more}. Correct "
+        f"train.clips: {chosen.path}: {len(lacking)} clips are not in the store: {some(lacking, _SHOWN)}. Correct "
         f"the file."
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..words import plural, some
 from .clips import Clips
 from .splits import Split
 
@@ -96,7 +97,7 @@ def _classes(clips: Clips, split: Split) -> Iterator[str]:
         mine = clips.y == index
         tested = split.fold[mine & (split.fold >= 0)]
         lost = int((vain & mine).sum())
-        count = _clips(int(mine.sum()))
+        count = plural(int(mine.sum()), "clip")
         if lost:  # its clips are all in one fold, so it is all of them
             lines.append(f"class {name!r} ({count}) is never both trained on and tested: it can only be got wrong")
             rest += lost
@@ -121,8 +122,12 @@ def _one_group(clips: Clips, split: Split, target: str) -> Iterator[str]:
     alone = ~_several_groups(clips)
     if alone.any():
         names = [name for name, one in zip(clips.classes, alone, strict=True) if one]
-        n_clips = _clips(int(clips.counts[alone].sum()))
-        which = "every class comes" if alone.all() else f"{_listed(names)} come{'s' * (len(names) == 1)}"
+        n_clips = plural(int(clips.counts[alone].sum()), "clip")
+        which = (
+            "every class comes"
+            if alone.all()
+            else f"{some([repr(name) for name in names])} come{'s' * (len(names) == 1)}"
+        )
         yield f"{which} from one {column} alone ({n_clips}): knowing the {column} is knowing the class"
 
 
@@ -130,11 +135,10 @@ def _small_folds(clips: Clips, split: Split) -> Iterator[str]:
     sizes = {fold: len(split.test(fold)) for fold in range(split.n_folds)}
     small = {fold: size for fold, size in sizes.items() if 0 < size < FEW}
     if small:
-        said = ", ".join(f"fold {fold}: {size}" for fold, size in list(small.items())[:_SHOWN])
-        more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
+        said = some([f"fold {fold}: {size}" for fold, size in small.items()])
         of_two = "; a correlation of two clips is 1 or -1" if clips.targets and min(small.values()) < 3 else ""
         yield (
-            f"{len(small)} of {split.n_folds} folds test fewer than {FEW} clips ({said}{more}): the score of such a fold says "
+            f"{len(small)} of {split.n_folds} folds test fewer than {FEW} clips ({said}): the score of such a fold says "
             f"next to nothing, and counts in the mean over folds as much as any other{of_two}"
         )
 
@@ -149,7 +153,7 @@ def _two_labels(clips: Clips) -> Iterator[str]:
     torn = np.bincount(pairs[0], minlength=int(same.max()) + 1) > 1
     mine = np.flatnonzero(torn[same])
     if len(mine):
-        ids = _listed([str(name) for name in clips.ids[mine]])
+        ids = some([repr(str(name)) for name in clips.ids[mine]])
         yield (
             f"{len(mine)} clips hold the same audio as a clip with another {'value' if clips.targets else 'label'} "
             f"({int(torn.sum())} recordings: {ids}): they cannot all be right. Correct the table, or leave them out"
@@ -165,9 +169,10 @@ def _two_names(clips: Clips) -> Iterator[str]:
     pairs = np.unique(np.stack([linked, number]), axis=1)
     several = (np.bincount(pairs[0], minlength=int(linked.max()) + 1) > 1)[linked]
     if several.any():
+        called = some([repr(str(name)) for name in dict.fromkeys(names[several])])
         yield (
             f"{int(several.sum())} clips hold audio that stands under several names of {clips.group_column} "
-            f"({_listed(list(dict.fromkeys(names[several])))}): are they one? Where groups are kept apart, these count as one"
+            f"({called}): are they one? Where groups are kept apart, these count as one"
         )
 
 
@@ -186,12 +191,3 @@ def _altered(clips: Clips, split: Split) -> Iterator[str]:
             f"of a clip that is trained on (as a_noise.wav is of a.wav). Bytes cannot tell; if it is so, name a column "
             f"that holds the original as `group`"
         )
-
-
-def _clips(count: int) -> str:
-    return f"{count} clip{'s' * (count != 1)}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(str(name)) for name in names[:_SHOWN]) + more

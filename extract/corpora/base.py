@@ -169,8 +169,3 @@ def raise_all(problems: list[str]) -> None:
         problems = [*problems[:MAX_PROBLEMS], f"... and {len(problems) - MAX_PROBLEMS} more problems."]
     if problems:
         raise ConfigError(problems)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return "1 clip" or "2 clips"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigError, nearest
+from ...words import plural
 from . import scan_corpus
-from .base import ClipSource, CorpusConfig, CorpusScan, plural
+from .base import ClipSource, CorpusConfig, CorpusScan
 from .manifest import ROLES, examine
 
 MAX_NAMED = 5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import About, ClipSource, Column, plural
+from ...words import plural
+from .base import About, ClipSource, Column
 from .releases import Part, Release, Values
 
 CLASSES = ("ahem", "confirm", "continuous", "decline", "hush", "psst")

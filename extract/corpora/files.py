@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigError
-from .base import CorpusConfig, clip_id, plural
+from ...words import plural
+from .base import CorpusConfig, clip_id
 
 AUDIO_EXTENSIONS = frozenset(
     {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan, id_problems, plural, raise_all
+from ...words import plural
+from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan, id_problems, raise_all
 from .files import AUDIO_EXTENSIONS, corpus_root, list_audio
 
 LABEL = Column("label", "class", "name of the folder")

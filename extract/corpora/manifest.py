@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ...errors import ConfigError, nearest
 from ...store.schema import CORPUS_ARRAYS, node_name
-from .base import Adapter, ClipSource, Column, CorpusConfig, CorpusScan, clip_id, id_problems, plural, raise_all
+from ...words import plural
+from .base import Adapter, ClipSource, Column, CorpusConfig, CorpusScan, clip_id, id_problems, raise_all
 from .folders import single_labels
 from .tables import Table, read_table, without_missing
 

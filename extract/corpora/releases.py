@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import ConfigError, UnknownName
-from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan, id_problems, plural, raise_all
+from ...words import plural
+from .base import About, Adapter, ClipSource, Column, CorpusConfig, CorpusScan, id_problems, raise_all
 from .files import corpus_root, list_audio
 
 Values = Mapping[str, str | float]
